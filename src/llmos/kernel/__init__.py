@@ -1,0 +1,1 @@
+"""The runtime: it carries plans out on real processes and supervises jobs."""

@@ -1,0 +1,1 @@
+"""Words to plans: models, the worker that hosts one, and the grammar that bounds it."""

@@ -1,0 +1,1 @@
+"""The plan language: values, lines, graphs of lines, and their risk."""

@@ -1,0 +1,114 @@
+"""Settings: where things lie and the choices a person can make, from defaults, a TOML file and the command line."""
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmos.errors import BadInput
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / fallback
+
+
+def default_config() -> Path:
+    """The settings file: /etc/llmos/llmos.toml as root, else $XDG_CONFIG_HOME/llmos/llmos.toml."""
+    return Path("/etc/llmos/llmos.toml") if os.geteuid() == 0 else _xdg("XDG_CONFIG_HOME", ".config") / "llmos/llmos.toml"
+
+
+def default_state_dir() -> Path:
+    """Where the journal and the logs lie: /var/lib/llmos as root, else $XDG_STATE_HOME/llmos."""
+    return Path("/var/lib/llmos") if os.geteuid() == 0 else _xdg("XDG_STATE_HOME", ".local/state") / "llmos"
+
+
+def default_socket() -> Path:
+    """Where the daemon listens: $LLMOS_SOCKET, else /run/llmos as root, $XDG_RUNTIME_DIR/llmos, or the state folder."""
+    if named := os.environ.get("LLMOS_SOCKET"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/run/llmos/llmosd.sock")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return (Path(runtime) / "llmos" if runtime.startswith("/") else default_state_dir()) / "llmosd.sock"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolicySettings(_Section):
+    """What may run without asking back, and what is protected."""
+
+    methods_allow: Literal["read", "change", "destroy"] = "change"
+    """The tier of a verb called as a method that names no `allow`."""
+    max_targets: int = Field(default=10, ge=1)
+    """More processes than this in one line that acts raise its risk to destroy."""
+    protected: tuple[str, ...] = ()
+    """Further process names that count as what the machine needs."""
+
+
+class ModelSettings(_Section):
+    """The model that turns words into plans."""
+
+    name: str = "default"
+    threads: int | None = Field(default=None, ge=1)
+    idle_unload_seconds: float = Field(default=900, gt=0)
+    timeout_seconds: float = Field(default=60, gt=0)
+
+
+class JobSettings(_Section):
+    """How jobs are supervised."""
+
+    stop_timeout_seconds: float = Field(default=10, gt=0)
+    """From TERM to KILL, where a stop names no timeout."""
+    log_bytes: int = Field(default=64 * 1024**2, ge=64 * 1024)
+    """How much output of each job is kept."""
+    backoff_first_seconds: float = Field(default=0.25, gt=0)
+    backoff_cap_seconds: float = Field(default=60, gt=0)
+    healthy_seconds: float = Field(default=30, gt=0)
+    """A job that ran this long starts its back-off anew."""
+
+
+class Settings(_Section):
+    """All settings of one daemon."""
+
+    socket: Path = Field(default_factory=default_socket)
+    state_dir: Path = Field(default_factory=default_state_dir)
+    group: str = "llmos"
+    """As root, the group whose members may use the socket, where that group exists."""
+    policy: PolicySettings = PolicySettings()
+    model: ModelSettings = ModelSettings()
+    jobs: JobSettings = JobSettings()
+
+
+def load(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings; `overrides` that are not None win over the file.
+
+    :raises BadInput: the file cannot be read, is no TOML, or holds a setting that does not exist.
+    """
+    path = config or default_config()
+    values: dict[str, Any] = {}
+    if config is not None or path.exists():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadInput(f"cannot read the settings file {path}: {error.strerror}", field="config") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path} is no TOML file: {error}", field="config") from None
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {field}: {first['msg']}", field=field) from None
+
+
+@cache
+def project_root() -> Path:
+    """The folder that holds the `llmos` package."""
+    return Path(__file__).resolve().parent.parent
