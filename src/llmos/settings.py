@@ -18,7 +18,9 @@ def _xdg(variable: str, fallback: str) -> Path:
 
 def default_config() -> Path:
     """The settings file: /etc/llmos/llmos.toml as root, else $XDG_CONFIG_HOME/llmos/llmos.toml."""
-    return Path("/etc/llmos/llmos.toml") if os.geteuid() == 0 else _xdg("XDG_CONFIG_HOME", ".config") / "llmos/llmos.toml"
+    return (
+        Path("/etc/llmos/llmos.toml") if os.geteuid() == 0 else _xdg("XDG_CONFIG_HOME", ".config") / "llmos/llmos.toml"
+    )
 
 
 def default_state_dir() -> Path:

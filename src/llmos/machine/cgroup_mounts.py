@@ -8,10 +8,12 @@ llmosd calls it in threads.
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from llmos.errors import NotFound
+from llmos.errors import Conflict, NotFound
+from llmos.machine.cgroup_files import make, read_words, until, write
 
 CONTROLLERS = ("cpu", "memory", "io", "pids", "freezer", "cpuset")
 # On v2 the processes that were in the delegated group move to this leaf below it, so that it may enable controllers.
@@ -44,9 +46,9 @@ def memberships(file: Path) -> dict[str, str]:
     """/proc/PID/cgroup as controller → path, with v2 under the empty name. Raises NotFound when the process is gone."""
     try:
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         raise NotFound(f"there is no {file}: the process has ended") from None
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         _, names, path = line.split(":", 2)
         found |= {_V1_NAMES.get(name, name): path.removesuffix(" (deleted)") for name in names.split(",")}
@@ -70,7 +72,10 @@ def hierarchies(root: Path, mounts: Path, own: Path) -> list[Hierarchy]:
         if kind == "cgroup2":
             hierarchy = _v2(mount, PurePosixPath(_unescape(fields[3])), ours)
         else:
-            names = {_V1_NAMES.get(name, name) for name in options.split(",")} & {*CONTROLLERS, "cpuacct"}
+            names = {_V1_NAMES.get(name, name) for name in options.split(",")} & {
+                *CONTROLLERS,
+                "cpuacct",
+            }
             if not names:
                 continue
             hierarchy = _v1(mount, PurePosixPath(_unescape(fields[3])), frozenset(names), ours)
@@ -78,12 +83,39 @@ def hierarchies(root: Path, mounts: Path, own: Path) -> list[Hierarchy]:
     return list(found.values())
 
 
-def read_words(file: Path) -> frozenset[str]:
-    """The words in a cgroup file, signs dropped; none when it cannot be read."""
-    try:
-        return frozenset(word.lstrip("+") for word in file.read_text(encoding="ascii").split())
-    except OSError:
-        return frozenset()
+def hand_down(parent: Path, controller: str) -> None:
+    """Make `parent` below a v2 base, and give it and its children the controller; the base is emptied if it must be.
+
+    Raises Forbidden, or Conflict when processes in the base cannot be moved.
+    """
+    make(parent)
+    if controller == "freezer":  # no controller on v2: every group has it
+        return
+    for place in (parent.parent, parent):
+        control = place / "cgroup.subtree_control"
+        if controller in read_words(control):
+            continue
+        try:
+            write(control, f"+{controller}")
+        except Conflict:  # EBUSY: processes are in it
+            if place == parent:
+                raise
+            _vacate(place)
+            write(control, f"+{controller}")
+
+
+def _vacate(base: Path) -> None:
+    leaf = base / SUPERVISOR
+    make(leaf)
+
+    def emptied() -> bool:
+        for word in read_words(base / "cgroup.procs"):
+            with suppress(NotFound):
+                write(leaf / "cgroup.procs", word)
+        return not read_words(base / "cgroup.procs")
+
+    if not until(emptied):
+        raise Conflict(f"the processes in {base} cannot be moved to {leaf}, so it cannot hand down its controllers")
 
 
 def _v1(mount: Path, mounted: PurePosixPath, names: frozenset[str], ours: Mapping[str, str]) -> Hierarchy:
@@ -108,7 +140,14 @@ def _v2(mount: Path, mounted: PurePosixPath, ours: Mapping[str, str]) -> Hierarc
         f"{own} is not delegated to uid {os.geteuid()}; start llmosd as a systemd service with Delegate=yes, "
         "or by systemd-run --user -p Delegate=yes llmosd"
     )
-    return Hierarchy(2, mount, mounted, read_words(own / "cgroup.controllers") & set(CONTROLLERS), None, reason)
+    return Hierarchy(
+        2,
+        mount,
+        mounted,
+        read_words(own / "cgroup.controllers") & set(CONTROLLERS),
+        None,
+        reason,
+    )
 
 
 def _may_hold_processes(place: Path) -> bool:

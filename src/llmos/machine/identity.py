@@ -9,6 +9,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,8 +50,13 @@ class Identity:
         """The process that has this pid now. Raises NotFound when there is none, or only its exit status is left."""
         stat = read_stat(pid)
         if not stat.alive:
-            raise NotFound(f"process {pid} has ended; its parent has yet to collect its exit status", pid=pid)
-        return cls(pid, stat.start_ticks, boot_id())
+            raise NotFound(
+                f"process {pid} has ended; its parent has yet to collect its exit status",
+                pid=pid,
+            )
+        identity = cls(pid, stat.start_ticks, boot_id())
+        os.close(identity.open())  # refuses the number of a thread, for which /proc has a stat as well
+        return identity
 
     def alive(self) -> bool:
         """Whether that same process still runs, be it stopped or frozen; a zombie does not."""
@@ -112,7 +118,7 @@ class Identity:
 @cache
 def boot_id() -> str:
     """The random id that the kernel drew at this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 def parse_stat(line: bytes) -> Stat:
@@ -132,22 +138,26 @@ def parse_stat(line: bytes) -> Stat:
 
 
 def read_stat(pid: int) -> Stat:
-    """Raises NotFound when no process has this pid."""
+    """Raises NotFound when no process has this pid, Forbidden where /proc hides it, Unavailable out of descriptors."""
     try:
         return parse_stat(Path(f"/proc/{pid}/stat").read_bytes())
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         raise NotFound(f"there is no process {pid}", pid=pid) from None
+    except PermissionError:
+        raise Forbidden(
+            f"may not see process {pid}: /proc is mounted with hidepid; run llmosd as root", pid=pid
+        ) from None
+    except OSError as error:  # never to be taken for a process that has ended
+        raise Unavailable(f"cannot read /proc/{pid}/stat: {error.strerror}; try again", pid=pid) from None
 
 
 def all_stats() -> list[Stat]:
-    """Every process, zombies included, by one pass over /proc; those that end meanwhile are left out."""
+    """Every process, zombies included, by one pass over /proc; without those that end meanwhile or are hidden."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
-            try:
+            with suppress(NotFound, Forbidden):
                 found.append(read_stat(int(entry)))
-            except NotFound:
-                continue
     return found
 
 

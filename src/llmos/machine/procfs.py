@@ -102,6 +102,79 @@ def read_io_bytes(pid: int) -> int | None:
     return int(fields[b"read_bytes"]) + int(fields[b"write_bytes"])
 
 
+def read_peak_memory_bytes(pid: int) -> int | None:
+    """The most physical memory it has held; None for kernel threads and zombies, which hold none."""
+    for line in (_read(pid, "status") or b"").splitlines():
+        if line.startswith(b"VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def read_cgroups(pid: int) -> dict[str, str]:
+    """The path in each hierarchy by its comma-joined controllers; the unified one of version 2 is ""."""
+    lines = decode(_read(pid, "cgroup") or b"").splitlines()
+    return {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+
+
+def descriptors(pid: int) -> Iterator[tuple[int, str]]:
+    """Number and link of each open file: a path, `socket:[INODE]`, `pipe:[INODE]`, `anon_inode:…`; none once vanished.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    folder = f"/proc/{pid}/fd"
+    try:
+        numbers = os.listdir(folder)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for number in numbers:
+        link = read_link(f"{folder}/{number}")
+        if link is not None:
+            yield int(number), link
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A file mapped into memory: its name, and its device and inode."""
+
+    name: str
+    identity: tuple[int, int]
+
+
+def mappings(pid: int) -> set[Mapping]:
+    """The files that a process has mapped, from /proc/PID/maps; none once vanished.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    found = set()
+    for line in (_read(pid, "maps") or b"").splitlines():
+        field = line.split(maxsplit=5)
+        if field[4] != b"0" and len(field) > 5:
+            major, minor = field[3].split(b":")
+            device = os.makedev(int(major, 16), int(minor, 16))
+            found.add(Mapping(os.fsdecode(field[5].replace(rb"\012", b"\n")), (device, int(field[4]))))
+    return found
+
+
+def read_link(path: str) -> str | None:
+    """Where a link of /proc points; None once it has vanished.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    try:
+        return os.readlink(path)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_still(pid: int, start_ticks: int) -> bool:
+    """Whether the number still means the process that started then."""
+    stat = read_stat(pid)
+    return stat is not None and stat.start_ticks == start_ticks
+
+
 def read_cpu_seconds(pid: int) -> float | None:
     """Processor time of all its threads since its start, in seconds.
 

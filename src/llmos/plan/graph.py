@@ -37,7 +37,9 @@ def graph(plan: Sequence[Syscall]) -> list[Node]:
     merged: dict[int, int] = {}
     for index, call in enumerate(plan):
         acts = call.risk > Risk.READ
-        needs = frozenset(merged.get(line - 1, line - 1) for line in call.references()) | frozenset(blockers)
+        needs = frozenset(merged.get(line - 1, line - 1) for line in call.references() if line <= index) | frozenset(
+            blockers
+        )
         after = set(needs)
         if last_act is not None:
             after.add(last_act)

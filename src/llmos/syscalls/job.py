@@ -1,7 +1,21 @@
 """Syscalls on managed jobs: start, stop, schedule, look at and forget them."""
 
-from typing import Literal
+import asyncio
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from pydantic import model_validator
+
+from llmos.errors import NotFound, TimedOut, Unsupported
+from llmos.kernel.job import Job as ManagedJob
+from llmos.kernel.job import name_from
+from llmos.kernel.states import ALIVE, State
+from llmos.kernel.step import Outcome, Step
+from llmos.kernel.targets import JobTarget, job_target
+from llmos.kernel.process_end import wait_for_end
+from llmos.plan import values
 from llmos.syscalls.process import Priority
 from llmos.syscalls.registry import (
     Argv,
@@ -22,14 +36,22 @@ from llmos.syscalls.registry import (
     Time,
 )
 
+if TYPE_CHECKING:
+    from llmos.kernel.kernel import Kernel
+
 
 class Jobs(Syscall, verb="jobs", risk=Risk.READ):
     """Managed jobs."""
 
     state: Literal["running", "paused", "failed", "scheduled", "stopped"] | None = None
 
+    def act(self, step: Step) -> Outcome:
+        found = [job for job in step.kernel.supervisor.jobs.values() if self.state is None or _is(job, self.state)]
+        supervisor = step.kernel.supervisor
+        return Outcome([job.as_json() for job in found], [job_target(supervisor, job.name) for job in found])
 
-class Logs(Syscall, verb="logs", risk=Risk.READ):
+
+class Logs(Syscall, verb="logs", risk=Risk.READ, private=True):
     """Output of a job."""
 
     target: Target
@@ -37,12 +59,39 @@ class Logs(Syscall, verb="logs", risk=Risk.READ):
     grep: Text | None = None
     since: Duration | None = None
 
+    async def act(self, step: Step) -> Outcome:
+        jobs = step.only_jobs("target")
+        since = time.time() - values.seconds_of(self.since) if self.since is not None else None
+        read = [
+            {
+                "job": job.name,
+                **await step.kernel.logs.read(job.name, lines=self.lines or 100, grep=self.grep, since=since),
+            }
+            for job in jobs
+        ]
+        return Outcome(read[0] if len(read) == 1 else read, step.target())
+
 
 class Wait(Syscall, verb="wait", risk=Risk.READ, blocks=True):
     """Until it ends."""
 
     target: Target
     timeout: Duration | None = None
+
+    async def act(self, step: Step) -> Outcome:
+        limit = values.seconds_of(self.timeout) if self.timeout is not None else None
+        waits: list[Any] = [wait_for_end(process.identity) for process in step.processes()]
+        waits += [step.kernel.supervisor.ended(job) for job in step.jobs() if job.state in ALIVE or _comes(job)]
+        try:
+            await asyncio.wait_for(asyncio.gather(*waits), limit)
+        except TimeoutError:
+            raise TimedOut(f"{self.target} had not ended after {self.timeout}") from None
+        rows: list[dict[str, Any]] = [
+            {"name": job.name, "state": str(job.state), "exit_code": job.exit_code, "reason": job.reason}
+            for job in step.jobs()
+        ]
+        rows += [{"name": process.name, "state": "ended", "exit_code": None} for process in step.processes()]
+        return Outcome(rows[0] if len(rows) == 1 else rows, step.target())
 
 
 class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
@@ -67,26 +116,94 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     on: Node | None = None
     argv: Argv
 
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        _check_schedule(_schedule_of(self))
+        if self.after is not None and _schedule_of(self):
+            raise ValueError("after= and a time exclude each other")
+        return self
+
+    async def act(self, step: Step) -> Outcome:
+        kernel, caller = step.kernel, step.caller
+        if self.on is not None and self.on not in ("localhost", socket.gethostname()):
+            raise Unsupported(f"there is no node {self.on!r}: this llmosd runs jobs on {socket.gethostname()} alone")
+        cwd = await asyncio.to_thread(kernel.path_of, self.cwd or ".", caller)
+        if not await asyncio.to_thread(os.path.isdir, cwd):
+            raise NotFound(f"the working directory {cwd} does not exist", field="cwd")
+        after = [target.name for target in step.target("after") if isinstance(target, JobTarget)]
+        job = ManagedJob(
+            name=self.name or kernel.supervisor.free_name(name_from(self.argv)),
+            argv=list(self.argv),
+            cwd=cwd,
+            env=await asyncio.to_thread(caller.environment),
+            uid=caller.uid,
+            gid=caller.gid,
+            restart=self.restart,
+            memory=self.memory,
+            cpu=self.cpu,
+            gpu=self.gpu,
+            priority=self.priority,
+            timeout=self.timeout,
+            schedule=_schedule_of(self),
+            after=after[0] if after else None,
+        )
+        await kernel.supervisor.define(job)
+        await kernel.supervisor.flush()
+        return Outcome(job.as_json(), [job_target(kernel.supervisor, job.name)], {"job": job.name})
+
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
+        job = kernel.supervisor.get(undo["job"])
+        if job.state is State.SCHEDULED:
+            kernel.supervisor.set_schedule(job, {})
+        else:
+            await kernel.supervisor.stop(job, reason="taken back")
+
 
 class Start(Syscall, verb="start", risk=Risk.CHANGE, inverse="stop"):
     """Start a known job that is not running."""
 
     job: Job
 
+    async def act(self, step: Step) -> Outcome:
+        return await _each(step, "job", lambda job: step.kernel.supervisor.start(job, "as asked"))
 
-class Stop(
-    Syscall, verb="stop", risk=Risk.DESTROY, inverse="start", risk_note="for what is not a job, else change"
-):
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
+        for name in undo["jobs"]:
+            await kernel.supervisor.stop(kernel.supervisor.get(name), reason="taken back")
+
+
+class Stop(Syscall, verb="stop", risk=Risk.DESTROY, inverse="start", risk_note="for what is not a job, else change"):
     """Graceful end, then KILL after the timeout."""
 
     target: Target
     timeout: Duration | None = None
+
+    async def act(self, step: Step) -> Outcome:
+        kernel = step.kernel
+        seconds = values.seconds_of(self.timeout) if self.timeout is not None else None
+        running = [job.name for job in step.jobs() if job.state in ALIVE]
+        rows: list[dict[str, Any]] = []
+        await asyncio.gather(*(kernel.supervisor.stop(job, seconds) for job in step.jobs()))
+        await kernel.supervisor.flush()
+        rows += [job.as_json() for job in step.jobs()]
+        for process in step.processes():
+            rows.append(await kernel.stop_process(process, seconds, step.caller))
+        return Outcome(rows, step.target(), {"jobs": running} if running else None)
+
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
+        for name in undo["jobs"]:
+            await kernel.supervisor.start(kernel.supervisor.get(name), "taken back")
 
 
 class Restart(Syscall, verb="restart", risk=Risk.CHANGE):
     """Running or not."""
 
     target: Target
+
+    async def act(self, step: Step) -> Outcome:
+        outcome = await _each(step, "target", step.kernel.supervisor.restart)
+        outcome.undo = None
+        return outcome
 
 
 class Schedule(Syscall, verb="schedule", risk=Risk.CHANGE, inverse="schedule back"):
@@ -98,14 +215,102 @@ class Schedule(Syscall, verb="schedule", risk=Risk.CHANGE, inverse="schedule bac
     every: Duration | None = None
     cron: Cron | None = None
 
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        if not _schedule_of(self):
+            raise ValueError('say when: at=TIME, once=TIME|DUR, every=DUR or cron="…"')
+        _check_schedule(_schedule_of(self))
+        return self
+
+    async def act(self, step: Step) -> Outcome:
+        return await _set_schedules(step, _schedule_of(self))
+
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
+        await _put_schedules_back(step, undo)
+
 
 class Unschedule(Syscall, verb="unschedule", risk=Risk.CHANGE, inverse="schedule"):
     """Take a job off its schedule."""
 
     job: Job
 
+    async def act(self, step: Step) -> Outcome:
+        return await _set_schedules(step, {})
+
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
+        await _put_schedules_back(step, undo)
+
 
 class Remove(Syscall, verb="remove", risk=Risk.DESTROY):
     """Forget a job; it must be stopped."""
 
     job: Job
+
+    async def act(self, step: Step) -> Outcome:
+        jobs = step.only_jobs("job")
+        for job in jobs:
+            await step.kernel.supervisor.forget(job)
+        return Outcome([{"name": job.name} for job in jobs], [])
+
+
+def _schedule_of(call: Run | Schedule) -> dict[str, str]:
+    """The parts of a schedule that a call gives, by key."""
+    return {key: value for key in ("at", "once", "every", "cron") if (value := getattr(call, key)) is not None}
+
+
+def _check_schedule(schedule: dict[str, str]) -> None:
+    """Raise `ValueError` where the parts of a schedule do not go together."""
+    if len(schedule) > 1 and not (
+        schedule.keys() == {"at", "every"} and values.seconds_of(schedule["every"]) % 86400 == 0
+    ):
+        raise ValueError(
+            f"{'= and '.join(schedule)}= exclude each other; only at= with an every= of whole days does not"
+        )
+    if "every" in schedule and values.seconds_of(schedule["every"]) == 0:
+        raise ValueError("every=0 would never end")
+
+
+def _is(job: ManagedJob, state: str) -> bool:
+    """Whether a job counts as running, paused, failed, scheduled or stopped; it may count as two of them."""
+    match state:
+        case "running":
+            return job.state in (State.STARTING, State.RUNNING, State.STOPPING)
+        case "failed":
+            broke = job.ended_at is not None and not job.ended_well() and job.state is State.SCHEDULED
+            return job.state in (State.FAILED, State.BACKOFF) or broke
+        case "scheduled":
+            return bool(job.schedule)
+    return job.state == state
+
+
+def _comes(job: ManagedJob) -> bool:
+    """Whether a job without a process will have one by itself, so that its end can be waited for."""
+    return job.state in (State.WAITING, State.BACKOFF, State.SCHEDULED)
+
+
+async def _each(step: Step, argument: str, act: Any) -> Outcome:
+    """Do something to each of the jobs; all are tried, and the first failure is raised."""
+    jobs = step.only_jobs(argument)
+    done = await asyncio.gather(*(act(job) for job in jobs), return_exceptions=True)
+    await step.kernel.supervisor.flush()
+    for failure in done:
+        if isinstance(failure, BaseException):
+            raise failure
+    return Outcome([job.as_json() for job in jobs], step.target(argument), {"jobs": [job.name for job in jobs]})
+
+
+async def _set_schedules(step: Step, schedule: dict[str, str]) -> Outcome:
+    jobs = step.only_jobs("job")
+    if not schedule and (unset := [job.name for job in jobs if not job.schedule]):
+        raise NotFound(f"{', '.join(unset)} has no schedule")
+    undo = {job.name: job.schedule for job in jobs}
+    for job in jobs:
+        step.kernel.supervisor.set_schedule(job, dict(schedule))
+    await step.kernel.supervisor.flush()
+    return Outcome([job.as_json() for job in jobs], step.target("job"), {"schedules": undo})
+
+
+async def _put_schedules_back(step: Step, undo: dict[str, Any]) -> None:
+    for name, schedule in undo["schedules"].items():
+        step.kernel.supervisor.set_schedule(step.kernel.supervisor.get(name), schedule)
+    await step.kernel.supervisor.flush()

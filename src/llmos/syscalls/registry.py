@@ -8,7 +8,7 @@ are read off these classes, so adding a syscall is writing one.
 import types
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,21 +17,11 @@ from pydantic_core import PydanticUndefined
 
 from llmos.errors import BadInput
 from llmos.plan import values
+from llmos.plan.risk import Risk
 
 if TYPE_CHECKING:
+    from llmos.kernel.kernel import Kernel
     from llmos.kernel.step import Outcome, Step
-
-
-class Risk(IntEnum):
-    """What a plan can do to the machine, in rising order; `TALK` runs nothing at all."""
-
-    TALK = 0
-    READ = 1
-    CHANGE = 2
-    DESTROY = 3
-
-    def __str__(self) -> str:
-        return self.name.lower()
 
 
 class Kind(Enum):
@@ -254,7 +244,7 @@ class Syscall(BaseModel):
         """The handler: do it on the machine and say what came of it; plain where memory alone answers, else async."""
         raise NotImplementedError(f"{self.verb} has no handler")
 
-    async def take_back(self, step: "Step", undo: dict[str, Any]) -> None:
+    async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
         """Take back what `act` did, from what its outcome kept in `undo`."""
         raise NotImplementedError(f"{self.verb} cannot be taken back")
 
@@ -309,8 +299,5 @@ def _argument(name: str, field: FieldInfo) -> Argument:
 
 
 _LIFTING = {
-    part.func
-    for alias in (SizeLimit, CoresLimit)
-    for part in get_args(alias)
-    if isinstance(part, AfterValidator)
+    part.func for alias in (SizeLimit, CoresLimit) for part in get_args(alias) if isinstance(part, AfterValidator)
 }

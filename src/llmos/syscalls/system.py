@@ -1,6 +1,10 @@
 """Syscalls on the machine as a whole."""
 
+import asyncio
 from typing import Literal
+
+from llmos.kernel.step import Outcome, Step
+from llmos.machine import disk, state
 
 from llmos.syscalls.registry import Count, Path, Risk, Syscall
 
@@ -12,9 +16,17 @@ class System(Syscall, verb="system", risk=Risk.READ):
 
     aspect: Aspect
 
+    async def act(self, step: Step) -> Outcome:
+        return Outcome(await asyncio.to_thread(state.system_state, self.aspect))
+
 
 class Usage(Syscall, verb="usage", risk=Risk.READ):
     """Biggest files and folders below a path."""
 
     path: Path
     limit: Count | None = None
+
+    async def act(self, step: Step) -> Outcome:
+        path = await asyncio.to_thread(step.kernel.path_of, self.path, step.caller)
+        found = await asyncio.to_thread(disk.largest, path, self.limit or 10)
+        return Outcome(found.as_json())

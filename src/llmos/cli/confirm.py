@@ -1,0 +1,110 @@
+"""Shows what a plan would touch, and asks the person: yes, no, or edit it first."""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from llmos.cli.render import table
+from llmos.cli.session import Session
+from llmos.cli.terminal_text import plain
+from llmos.client_types import Answer, Check
+from llmos.errors import BadInput, LlmosError, NeedsConfirmation, PlanChanged
+
+_RISK_STYLES = {"read": "green", "change": "yellow", "destroy": "bold red"}
+
+
+def run_confirmed(session: Session, needed: NeedsConfirmation) -> Answer:
+    """Ask about the plan that the error carries, and run exactly what was confirmed.
+
+    Raises:
+        NeedsConfirmation: there is nobody to ask, or the person declined.
+    """
+    if "plan" not in needed.data:
+        raise needed
+    check = cast(Check, needed.data)
+    if not session.may_ask:
+        if not session.json:
+            session.err.print(check_shown(check))
+        raise _without_person(needed)
+    while True:
+        session.err.print(check_shown(check))
+        match _choice(session):
+            case "y":
+                try:
+                    return _run(session, check)
+                except PlanChanged as changed:
+                    session.say(f"{changed.message}; look again:", "yellow")
+                    check = session.client.plan_check(check["plan"])
+            case "e":
+                try:
+                    check = session.client.plan_check(_edited(check["plan"]))
+                except LlmosError as error:
+                    session.say(error.message, "red")
+            case _:
+                raise NeedsConfirmation("nothing was done", plan=list(check["plan"]), risk=check["risk"])
+
+
+def _run(session: Session, check: Check) -> Answer:
+    return session.waiting(
+        "running", lambda: session.client.plan_run(check["plan"], confirm=check["hash"]), after_seconds=1
+    )
+
+
+def check_shown(check: Check) -> RenderableType:
+    """The plan, its risk and why, and the processes that it would touch."""
+    risk = check["risk"]
+    width = len(str(len(check["plan"])))
+    parts: list[RenderableType] = [
+        *(Text.assemble((f"{n:>{width}}  ", "dim"), plain(line)) for n, line in enumerate(check["plan"], 1)),
+        Text.assemble("risk: ", (risk, _RISK_STYLES.get(risk, ""))),
+        *(Text(f"  - {plain(reason)}") for reason in check.get("reasons", ())),
+    ]
+    if targets := check.get("targets"):
+        parts.append(table([_target_row(dict(target)) for target in targets], "targets"))
+    return Group(*parts)
+
+
+def _target_row(target: dict[str, Any]) -> dict[str, Any]:
+    if target.get("resolved"):
+        return target
+    return {"line": target.get("line"), "name": target.get("name"), "command": "(not there yet)"}
+
+
+def _choice(session: Session) -> str:
+    session.err.print(Text("run this? [y/N/e] "), end="")
+    answer = sys.stdin.readline()
+    if not answer:
+        session.err.print()
+    return answer.strip().lower()[:1]
+
+
+def _edited(plan: list[str]) -> list[str]:
+    """The plan as the person's editor leaves it."""
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.NamedTemporaryFile("w+", prefix="llmos-", suffix=".plan", encoding="utf-8") as file:
+        file.write("\n".join(plan) + "\n\n# Lines that begin with # are left out. An empty plan changes nothing.\n")
+        file.flush()
+        try:
+            status = subprocess.run([*editor, file.name], check=False).returncode
+        except OSError as error:
+            raise BadInput(f"the editor {editor[0]!r} cannot be run ({error.strerror}); set EDITOR to one") from None
+        if status != 0:
+            raise BadInput(f"the editor ended with status {status}; the plan is as it was")
+        # Read by name: many editors put another file in its place.
+        text = Path(file.name).read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise BadInput("the edited plan is empty; the plan is as it was")
+    return lines
+
+
+def _without_person(needed: NeedsConfirmation) -> NeedsConfirmation:
+    risk = needed.data.get("risk", "destroy")
+    return NeedsConfirmation(f"{needed.message}; to run it without being asked: --allow {risk}", **needed.data)

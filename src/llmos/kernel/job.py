@@ -1,0 +1,136 @@
+"""A managed job: what was asked for it, and how it stands."""
+
+import shlex
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
+from typing import Any, Self
+
+from llmos.kernel.states import State
+from llmos.machine.identity import Identity, boot_id
+from llmos.plan import values
+
+MAX_RECENT_EXITS = 10
+_INTERPRETERS = {"python", "node", "ruby", "perl", "bash", "sh", "zsh", "java", "php", "deno", "bun", "env", "sudo"}
+
+
+@dataclass(slots=True)
+class Job:
+    """One job. `memory`, `io` are SIZE texts, `cpu` cores, `timeout` a DUR text; times are epoch seconds."""
+
+    name: str
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    uid: int
+    gid: int
+    restart: str = "never"
+    memory: str | None = None
+    cpu: str | None = None
+    io: str | None = None
+    gpu: int | None = None
+    priority: str = "normal"
+    timeout: str | None = None
+    schedule: dict[str, str] = field(default_factory=dict)
+    after: str | None = None
+
+    state: State = State.STOPPED
+    reason: str = ""
+    run: str | None = None
+    pid: int | None = None
+    start_ticks: int | None = None
+    boot: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    restarts: int = 0
+    failures: int = 0
+    next_run_at: float | None = None
+    paused: dict[str, Any] | None = None
+    recent: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def identity(self) -> Identity | None:
+        """The main process, while there is one."""
+        if self.pid is None or self.start_ticks is None:
+            return None
+        return Identity(self.pid, self.start_ticks, self.boot or boot_id())
+
+    @property
+    def recurs(self) -> bool:
+        """Whether its schedule comes again after a run."""
+        return bool(self.schedule) and "once" not in self.schedule
+
+    def record(self) -> dict[str, Any]:
+        """The whole job as JSON, for the journal."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """The job of a journal record; fields that are no longer known are dropped."""
+        known = {item.name for item in fields(cls)}
+        job = cls(**{name: value for name, value in record.items() if name in known})
+        job.state = State(job.state)
+        return job
+
+    def as_json(self) -> dict[str, Any]:
+        """The job as callers see it."""
+        return {
+            "name": self.name,
+            "state": str(self.state),
+            "pid": self.pid,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "exit_code": self.exit_code,
+            "exit_signal": self.exit_signal,
+            "restarts": self.restarts,
+            "argv": self.argv,
+            "cwd": self.cwd,
+            "uid": self.uid,
+            "restart": self.restart,
+            "priority": self.priority,
+            "limits": {"memory": self.memory, "cpu": self.cpu, "io": self.io, "gpu": self.gpu},
+            "timeout": self.timeout,
+            "schedule": self.schedule or None,
+            "next_run_at": self.next_run_at,
+            "after": self.after,
+            "reason": self.reason,
+        }
+
+    def exited(self, exit_record: dict[str, Any]) -> None:
+        """Take down how its process ended."""
+        self.exit_code, self.exit_signal = exit_record.get("code"), exit_record.get("signal")
+        self.ended_at = exit_record["at"]
+        self.recent = [*self.recent[-MAX_RECENT_EXITS + 1 :], {"started_at": self.started_at, **exit_record}]
+        self.pid = self.start_ticks = self.run = self.paused = None
+
+    def ended_well(self) -> bool:
+        """Whether its last run ended with exit code 0."""
+        return self.exit_code == 0
+
+    def ended_how(self) -> str:
+        """How its last run ended, in words."""
+        if self.exit_signal is not None:
+            return f"killed by signal {self.exit_signal}"
+        return "ended in a way nobody saw" if self.exit_code is None else f"exit code {self.exit_code}"
+
+
+def name_from(argv: list[str]) -> str:
+    """A name for a job that was given none: its program's, or its script's where the program runs scripts."""
+    words = [word for word in argv if not ("=" in word and argv[0] == "env")]
+    program = PurePath(words[0]).name
+    if program.rstrip("0123456789.") in _INTERPRETERS:
+        script = next((word for word in words[1:] if not word.startswith("-") and " " not in word), "")
+        program = PurePath(script).stem or program
+    name = "".join(char if char.isalnum() or char in "-_." else "-" for char in program).strip("-.")[:64] or "job"
+    return f"job-{name}" if name.isdigit() else name
+
+
+def command_line(argv: list[str]) -> str:
+    """The command as a person would type it."""
+    return shlex.join(argv)
+
+
+def timeout_seconds(job: Job) -> float | None:
+    """How long one run of it may take, in seconds."""
+    return float(values.seconds_of(job.timeout)) if job.timeout else None

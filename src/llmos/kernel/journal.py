@@ -1,0 +1,415 @@
+"""The journal: what was asked, intended and done, and the jobs and watches as they stand, in SQLite (WAL).
+
+One thread owns the connection and commits whatever has gathered since its last commit as one transaction. An
+acknowledged change is on disk before its answer: its commit syncs (`synchronous=FULL`). Intents and notes only have to
+outlive the daemon, not the power (after a power loss no process is left that they could be about), so a batch of those
+alone is committed without a sync (`NORMAL`).
+
+Events are append-only and hash-chained: each holds the SHA-256 of its content and its predecessor's hash. A journal
+that fails its check is set aside under another name and reported, never trusted.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tenacity import Retrying, retry_if_exception_message, stop_after_attempt, wait_random_exponential
+
+from llmos.errors import Unavailable
+
+MAX_EVENTS = 50_000
+MAX_STEPS = 10_000
+PRUNE_SLACK = 1_000
+MAX_QUEUED = 20_000
+CHECKED_AT_START = 2_000
+"""How many of the newest events have their chain verified before the daemon answers."""
+
+log = logging.getLogger("llmos.journal")
+Result = TypeVar("Result")
+Row = dict[str, Any]
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(
+        """
+        CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+                             uid INTEGER, body TEXT NOT NULL, hash TEXT NOT NULL);
+        CREATE INDEX events_by_subject ON events (subject, id);
+        CREATE TABLE jobs (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE watches (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
+        CREATE TABLE steps (id INTEGER PRIMARY KEY, at REAL NOT NULL, uid INTEGER NOT NULL, request TEXT NOT NULL,
+                            line TEXT NOT NULL, call TEXT NOT NULL, done_at REAL, ok INTEGER, result TEXT,
+                            undo TEXT, undone_at REAL);
+        CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+"""Numbered from 1; `PRAGMA user_version` is the ledger of what has been applied."""
+
+
+class Corrupt(Exception):
+    """Raised inside when a journal fails its check; the message says how."""
+
+
+class Journal:
+    """The daemon's end: methods queue work for the journal's thread and await its commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set_aside: Path | None = None
+        """Where a journal that failed its check was put, this time."""
+        self.problem = ""
+        self.on_event: Callable[[Row], None] = lambda event: None
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._connection: sqlite3.Connection
+        self._last_hash = ""
+        self._last_id = 0
+
+    @classmethod
+    async def open(cls, path: Path) -> "Journal":
+        """Open or create the journal; one that fails its check is set aside and a fresh one begun."""
+        journal = cls(path)
+        await asyncio.to_thread(journal._open_checked)
+        journal._thread.start()
+        return journal
+
+    async def close(self) -> None:
+        """Commit what is queued and close."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # What the daemon writes
+
+    def note(self, kind: str, subject: str, uid: int | None, body: Row) -> None:
+        """Append an event; `on_event` gets it once it is committed."""
+        self._post(lambda connection: self._append(connection, kind, subject, uid, body), self.on_event)
+
+    async def intend(self, uid: int, request: str, line: str, call: Row) -> int:
+        """Record that a line is about to be carried out; returns the number of the step."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "INSERT INTO steps (at, uid, request, line, call) VALUES (?, ?, ?, ?, ?) RETURNING id",
+                (time.time(), uid, request[:2000], line, json.dumps(call)),
+            ).fetchone()
+            if row[0] % PRUNE_SLACK == 0:
+                connection.execute("DELETE FROM steps WHERE id <= ?", (row[0] - MAX_STEPS,))
+            return int(row[0])
+
+        return await self._submit(write, durable=False)
+
+    async def settle(self, step: int, *, ok: bool, result: Row, undo: Row | None) -> None:
+        """Record what came of a step, and how to take it back."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE steps SET done_at = ?, ok = ?, result = ?, undo = ? WHERE id = ?",
+                (time.time(), ok, json.dumps(result), json.dumps(undo) if undo is not None else None, step),
+            )
+
+        await self._submit(write, durable=True)
+
+    async def mark_undone(self, step: int) -> None:
+        """Record that a step has been taken back."""
+        await self._execute("UPDATE steps SET undone_at = ? WHERE id = ?", (time.time(), step), durable=True)
+
+    def save_job(self, name: str, record: Row) -> None:
+        """Write a job as it stands; `flush` makes sure of it."""
+        text = json.dumps(record)
+        self._post(
+            lambda connection: connection.execute(
+                "INSERT INTO jobs VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record", (name, text)
+            )
+        )
+
+    async def drop_job(self, name: str) -> None:
+        """Forget a job."""
+        await self._execute("DELETE FROM jobs WHERE name = ?", (name,), durable=True)
+
+    async def save_watch(self, number: int | None, record: Row) -> int:
+        """Write a watch; returns its number."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            row = connection.execute(
+                "INSERT INTO watches VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record RETURNING id",
+                (number, json.dumps(record)),
+            ).fetchone()
+            return int(row[0])
+
+        return await self._submit(write, durable=True)
+
+    async def drop_watch(self, number: int) -> None:
+        """Forget a watch."""
+        await self._execute("DELETE FROM watches WHERE id = ?", (number,), durable=True)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a fact of the daemon's own, such as what has been reprioritised; `flush` makes sure of it."""
+        text = json.dumps(value)
+        self._post(
+            lambda connection: connection.execute(
+                "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, text)
+            )
+        )
+
+    # What the daemon reads
+
+    async def fact(self, name: str) -> Any:
+        """A remembered fact, or None."""
+        rows = await self._query("SELECT value FROM facts WHERE name = ?", (name,))
+        return json.loads(rows[0]["value"]) if rows else None
+
+    async def jobs(self) -> dict[str, Row]:
+        """Every job's record by name."""
+        return {row["name"]: json.loads(row["record"]) for row in await self._query("SELECT * FROM jobs")}
+
+    async def watches(self) -> dict[int, Row]:
+        """Every watch's record by number."""
+        return {row["id"]: json.loads(row["record"]) for row in await self._query("SELECT * FROM watches ORDER BY id")}
+
+    async def events(self, *, subject: str | None = None, since: int = 0, limit: int = 100) -> list[Row]:
+        """The newest events after number `since`, at most `limit`, oldest first."""
+        rows = await self._query(
+            "SELECT id, at, kind, subject, uid, body FROM events WHERE id > ? AND (? IS NULL OR subject = ?) "
+            "ORDER BY id DESC LIMIT ?",
+            (since, subject, subject, limit),
+        )
+        return [{**row, "body": json.loads(row["body"])} for row in reversed(rows)]
+
+    async def steps(self, *, limit: int, uid: int | None = None) -> list[Row]:
+        """The newest steps, newest first; of one user, or of all."""
+        return [
+            _step(row)
+            for row in await self._query(
+                "SELECT * FROM steps WHERE ? IS NULL OR uid = ? ORDER BY id DESC LIMIT ?", (uid, uid, limit)
+            )
+        ]
+
+    async def reversible(self, *, limit: int, uid: int | None = None) -> list[Row]:
+        """The newest steps that can be taken back and have not been, newest first."""
+        return [
+            _step(row)
+            for row in await self._query(
+                "SELECT * FROM steps WHERE undo IS NOT NULL AND undone_at IS NULL AND (? IS NULL OR uid = ?) "
+                "ORDER BY id DESC LIMIT ?",
+                (uid, uid, limit),
+            )
+        ]
+
+    async def unsettled(self) -> list[Row]:
+        """Steps whose outcome was never recorded, oldest first: the daemon died between act and outcome."""
+        return [_step(row) for row in await self._query("SELECT * FROM steps WHERE done_at IS NULL ORDER BY id")]
+
+    async def flush(self) -> None:
+        """Return once everything queued so far is on disk."""
+        await self._submit(lambda _: None, durable=True)
+
+    async def verify(self) -> str:
+        """Verify the whole chain of events; returns what is wrong with it, or the empty string."""
+
+        def check(connection: sqlite3.Connection) -> str:
+            try:
+                _verify_chain(connection, MAX_EVENTS + PRUNE_SLACK)
+            except Corrupt as problem:
+                return str(problem)
+            return ""
+
+        return await self._submit(check, durable=False)
+
+    # The journal's thread
+
+    async def _execute(self, sql: str, values: tuple[Any, ...], durable: bool) -> None:
+        await self._submit(lambda connection: connection.execute(sql, values) and None, durable)
+
+    async def _query(self, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
+        return await self._submit(
+            lambda connection: [dict(row) for row in connection.execute(sql, values).fetchall()], durable=False
+        )
+
+    def _post(
+        self, action: Callable[[sqlite3.Connection], Result], then: Callable[[Result], None] | None = None
+    ) -> None:
+        """Queue work that nobody waits for; what goes wrong with it is logged."""
+
+        def done(future: asyncio.Future[Result]) -> None:
+            if error := future.exception():
+                log.error("%s", error)
+            elif then is not None:
+                then(future.result())
+
+        future: asyncio.Future[Result] = self._loop.create_future()
+        future.add_done_callback(done)
+        self._queued += 1
+        self._queue.put(_Work(action, False, future))
+
+    async def _submit(self, action: Callable[[sqlite3.Connection], Result], durable: bool) -> Result:
+        if self._queued >= MAX_QUEUED:
+            raise Unavailable("the journal cannot keep up with what is asked; try again in a moment")
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._queued += 1
+        self._queue.put(_Work(action, durable, future))
+        return await asyncio.shield(future)
+
+    def _serve(self) -> None:
+        while True:
+            work = self._queue.get()
+            batch = [] if work is None else [work]
+            while work is not None and not self._queue.empty() and len(batch) < 500:
+                work = self._queue.get()
+                if work is not None:
+                    batch.append(work)
+            if batch:
+                self._commit(batch)
+            if work is None:
+                self._connection.close()
+                return
+
+    def _commit(self, batch: list["_Work"]) -> None:
+        connection = self._connection
+        before = self._last_id, self._last_hash
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_message(match=".*(locked|busy).*"),
+                stop=stop_after_attempt(5),
+                wait=wait_random_exponential(multiplier=0.01, max=0.5),
+                reraise=True,
+            ):
+                with attempt:
+                    self._last_id, self._last_hash = before
+                    level = "FULL" if any(work.durable for work in batch) else "NORMAL"
+                    connection.execute(f"PRAGMA synchronous={level}")
+                    connection.execute("BEGIN IMMEDIATE")
+                    for work in batch:
+                        work.result = work.action(connection)
+                    connection.execute("COMMIT")
+        except Exception as error:
+            self._last_id, self._last_hash = before
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if len(batch) > 1:  # one bad piece of work must not undo the others'
+                for work in batch:
+                    self._commit([work])
+                return
+            batch[0].error = error if not isinstance(error, sqlite3.Error) else Unavailable(_remedy(error, self.path))
+        self._loop.call_soon_threadsafe(self._resolve, batch)
+
+    def _resolve(self, batch: list["_Work"]) -> None:
+        self._queued -= len(batch)
+        for work in batch:
+            if work.future.done():
+                continue
+            if work.error is not None:
+                work.future.set_exception(work.error)
+            else:
+                work.future.set_result(work.result)
+
+    def _append(self, connection: sqlite3.Connection, kind: str, subject: str, uid: int | None, body: Row) -> Row:
+        number, at, text = self._last_id + 1, time.time(), json.dumps(body)
+        digest = _digest(self._last_hash, number, at, kind, subject, uid, text)
+        connection.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (number, at, kind, subject, uid, text, digest)
+        )
+        self._last_id, self._last_hash = number, digest
+        if number % PRUNE_SLACK == 0:
+            connection.execute("DELETE FROM events WHERE id <= ?", (number - MAX_EVENTS,))
+        return {"id": number, "at": at, "kind": kind, "subject": subject, "uid": uid, "body": body}
+
+    def _open_checked(self) -> None:
+        try:
+            self._connection = _open(self.path)
+        except (Corrupt, sqlite3.DatabaseError) as problem:
+            self.problem = str(problem)
+            self.set_aside = _set_aside(self.path)
+            self._connection = _open(self.path)
+        newest = self._connection.execute("SELECT id, hash FROM events ORDER BY id DESC LIMIT 1").fetchone()
+        if newest:
+            self._last_id, self._last_hash = newest
+
+
+class _Work:
+    __slots__ = ("action", "durable", "error", "future", "result")
+
+    def __init__(self, action: Callable[[sqlite3.Connection], Any], durable: bool, future: asyncio.Future[Any]) -> None:
+        self.action, self.durable, self.future = action, durable, future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise Corrupt(problem)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise Corrupt(f"it was written by a newer llmos (schema {version}, this one knows {len(MIGRATIONS)})")
+        for number, migrate in enumerate(MIGRATIONS[version:], version + 1):
+            migrate(connection)
+            connection.execute(f"PRAGMA user_version={number}")
+        _verify_chain(connection, CHECKED_AT_START)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _verify_chain(connection: sqlite3.Connection, newest: int) -> None:
+    """Raise `Corrupt` where an event's hash does not follow from its content and the event before it."""
+    previous: str | None = None
+    expected = 0
+    rows = connection.execute(
+        "SELECT * FROM (SELECT id, at, kind, subject, uid, body, hash FROM events ORDER BY id DESC LIMIT ?) ORDER BY id",
+        (newest,),
+    )
+    for number, at, kind, subject, uid, body, digest in rows:
+        if previous is None and number == 1:
+            previous, expected = "", 1
+        if previous is not None:
+            if number != expected:
+                raise Corrupt(f"event {expected} is missing")
+            if _digest(previous, number, at, kind, subject, uid, body) != digest:
+                raise Corrupt(f"event {number} is not what was written")
+        previous, expected = digest, number + 1
+
+
+def _digest(previous: str, number: int, at: float, kind: str, subject: str, uid: int | None, body: str) -> str:
+    content = json.dumps([previous, number, at, kind, subject, uid, body])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 10**6:06d}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _step(row: Row) -> Row:
+    return {
+        **row,
+        "call": json.loads(row["call"]),
+        "result": json.loads(row["result"]) if row["result"] else None,
+        "undo": json.loads(row["undo"]) if row["undo"] else None,
+    }
+
+
+def _remedy(error: sqlite3.Error, path: Path) -> str:
+    return f"the journal {path} cannot be written ({error}); free space on its disk or mend its permissions"

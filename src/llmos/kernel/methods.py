@@ -1,0 +1,170 @@
+"""The methods of the socket: every verb of the registry, and the few that are no verbs."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from llmos.errors import BadInput
+from llmos.kernel.asking import summary
+from llmos.kernel.openrpc import (
+    METHODS as PARAMS,
+)
+from llmos.kernel.openrpc import (
+    AskParams,
+    FollowParams,
+    NoParams,
+    PlanCheckParams,
+    PlanRunParams,
+    ShutdownParams,
+    SubscribeParams,
+    VerbParams,
+    discover,
+)
+from llmos.kernel.step import Step
+from llmos.kernel.targets import job_target
+from llmos.plan.language import plan_from_wire
+from llmos.syscalls import SYSCALLS, Risk, Syscall
+
+if TYPE_CHECKING:
+    from llmos.kernel.api import Connection
+
+Method = Callable[["Connection", dict[str, Any]], Any]
+"""What a request calls: its connection and parameters to its result, or to an awaitable of it."""
+
+MAX_REPLAYED = 1000
+_Params = TypeVar("_Params", bound=BaseModel)
+
+
+def _read(model: type[_Params], params: dict[str, Any], method: str) -> _Params:
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(model.model_fields) or "none"
+        raise BadInput(f"{method}: {field}: {first['msg']}; its parameters: {known}", field=field) from None
+
+
+def _verb(syscall: type[Syscall]) -> Method:
+    ours = VerbParams.model_fields.keys()
+
+    def method(connection: "Connection", params: dict[str, Any]) -> Any:
+        call = syscall.build({name: value for name, value in params.items() if name not in ours})
+        chosen = _read(VerbParams, {name: value for name, value in params.items() if name in ours}, syscall.verb)
+        kernel = connection.kernel
+        if chosen.dry_run:
+            return _checked(connection, [call])
+        allow = Risk[(chosen.allow or kernel.settings.policy.methods_allow).upper()]
+        return kernel.executor.call(call, connection.caller, allow=allow, confirm=chosen.confirm)
+
+    return method
+
+
+async def _checked(connection: "Connection", plan: list[Syscall]) -> dict[str, Any]:
+    check = await connection.kernel.executor.check(plan, connection.caller)
+    return dict(check.as_json())
+
+
+def _ask(connection: "Connection", params: dict[str, Any]) -> Any:
+    asked = _read(AskParams, params, "ask")
+    if not asked.request.strip():
+        raise BadInput("ask: request is empty; say what is wanted", field="request")
+    asking = connection.kernel.asking
+    return asking.ask(asked.request, connection.caller, allow=Risk[asked.allow.upper()], dry_run=asked.dry_run)
+
+
+def _plan_check(connection: "Connection", params: dict[str, Any]) -> Any:
+    return _checked(connection, plan_from_wire(_read(PlanCheckParams, params, "plan.check").plan))
+
+
+async def _run_plan(connection: "Connection", plan: list[Syscall], allow: Risk, confirm: str | None) -> dict[str, Any]:
+    executor = connection.kernel.executor
+    check = await executor.check(plan, connection.caller)
+    results = await executor.run(check, connection.caller, allow=allow, confirm=confirm)
+    return {**check.as_json(), "answer": None, **summary(results)}
+
+
+def _plan_run(connection: "Connection", params: dict[str, Any]) -> Any:
+    asked = _read(PlanRunParams, params, "plan.run")
+    return _run_plan(connection, plan_from_wire(asked.plan), Risk[asked.allow.upper()], asked.confirm)
+
+
+async def _subscribe(connection: "Connection", params: dict[str, Any]) -> dict[str, Any]:
+    asked = _read(SubscribeParams, params, "events.subscribe")
+    kinds = None if asked.kinds is None else tuple(asked.kinds)
+
+    def push(event: dict[str, Any]) -> None:
+        wanted = kinds is None or event["kind"].startswith(kinds)
+        if wanted and (connection.caller.may_all or event["uid"] in (None, connection.caller.uid)):
+            connection.notify("event", event)
+
+    kernel = connection.kernel
+    await kernel.journal.flush()
+    newest = await kernel.journal.events(limit=1)
+    kernel.subscribers.add(push)
+    connection.on_close.append(lambda: kernel.subscribers.discard(push))
+    if asked.since is not None:
+        for event in await kernel.journal.events(since=asked.since, limit=MAX_REPLAYED):
+            push(event)
+    return {"subscribed": True, "last": newest[0]["id"] if newest else 0}
+
+
+async def _follow(connection: "Connection", params: dict[str, Any]) -> dict[str, Any]:
+    asked = _read(FollowParams, params, "logs.follow")
+    kernel = connection.kernel
+    target = job_target(kernel.supervisor, str(asked.target))
+    Step(kernel, connection.caller, {"target": [target]}).require_rights()
+    name = target.name
+
+    async def push() -> None:
+        before = await kernel.logs.read(name, lines=asked.lines) if asked.lines else {"lines": []}
+        for line in before["lines"]:
+            connection.notify("log", {"job": name, "line": line})
+        async with aclosing(kernel.logs.follow(name)) as following:
+            async for lines in following:
+                for line in lines:
+                    connection.notify("log", {"job": name, "line": line})
+
+    connection.keep(push())
+    return {"following": name}
+
+
+def _status(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "daemon.status")
+    return asyncio.to_thread(connection.kernel.status)
+
+
+def _shutdown(connection: "Connection", params: dict[str, Any]) -> dict[str, Any]:
+    asked = _read(ShutdownParams, params, "shutdown")
+    connection.server.require_owner(connection.caller)
+    connection.server.end_jobs = asked.jobs
+    connection.server.stopping.set()
+    return {"stopping": True}
+
+
+def _discover(connection: "Connection", params: dict[str, Any]) -> Any:
+    return asyncio.to_thread(discover)
+
+
+def _doctor(connection: "Connection", params: dict[str, Any]) -> Any:
+    from llmos.kernel.doctor import examine
+
+    return asyncio.to_thread(examine, connection.kernel)
+
+
+METHODS: dict[str, Method] = {
+    "ask": _ask,
+    "plan.check": _plan_check,
+    "plan.run": _plan_run,
+    "events.subscribe": _subscribe,
+    "logs.follow": _follow,
+    "daemon.status": _status,
+    "shutdown": _shutdown,
+    "rpc.discover": _discover,
+    "doctor": _doctor,
+    **{verb: _verb(syscall) for verb, syscall in SYSCALLS.items() if syscall.risk is not Risk.TALK},
+}
+assert METHODS.keys() >= PARAMS.keys()

@@ -1,0 +1,191 @@
+"""What happens between fork and exec: the child of the reaper becomes the process that was asked for.
+
+Standard library only. `Launch` is checked in the reaper, before anything is forked; `Launch.execute` runs in the child
+and never returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
+IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273, "s390x": 282}
+"""Number of the system call by machine: glibc has no function for it."""
+
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""What the reaper itself handles; each child gets the default back."""
+
+
+class BadRequest(Exception):
+    """Raised when a spawn request is malformed; the message names the field."""
+
+
+class Launch:
+    """A spawn request, every field checked and as the kernel takes it."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        """Raises BadRequest."""
+        self.argv = [_bytes(word, "argv") for word in _list(request, "argv", str)]
+        if not self.argv or not self.argv[0]:
+            raise BadRequest("argv must begin with a command")
+        self.env = {}
+        for name, value in _optional(request, "env", dict, {}).items():
+            self.env[_bytes(name, "env")] = _bytes(value, "env")
+            if not name or "=" in name:
+                raise BadRequest(f"env: {name!r} is no name of a variable")
+        self.cwd = _path(request, "cwd", "/") or b"/"
+        self.stdout = _path(request, "stdout", "/dev/null")
+        self.stderr = _path(request, "stderr", None)
+        self.cgroups: list[str] = _list(request, "cgroups", str)
+        self.umask: int | None = _optional(request, "umask", int, None)
+        self.nice: int | None = _optional(request, "nice", int, None)
+        self.ioclass: list[int] = _list(request, "ioclass", int)
+        if self.ioclass and not (len(self.ioclass) == 2 and 0 <= self.ioclass[0] <= 3 and 0 <= self.ioclass[1] <= 7):
+            raise BadRequest("ioclass must be a class from 0 to 3 and a level from 0 to 7")
+        self.rlimits = [_rlimit(*item) for item in _optional(request, "rlimits", dict, {}).items()]
+        user = _optional(request, "user", dict, None)
+        self.user: tuple[int, int, list[int]] | None = None
+        if user is not None:
+            self.user = _optional(user, "uid", int, -1), _optional(user, "gid", int, -1), _list(user, "groups", int)
+            if min(*self.user[:2], *self.user[2]) < 0:
+                raise BadRequest("user must hold uid, gid and groups as numbers")
+
+    def execute(
+        self, report: int, record: Callable[[], None], held: Iterable[int], umask: int, files: tuple[int, int]
+    ) -> NoReturn:
+        """Become the process, or write `errno stage message` to the pipe and end.
+
+        Args:
+            report: end of a pipe that closes when the exec succeeds.
+            record: writes the run to the ledger; called first, raises OSError when it could not.
+            held: descriptors to close at once; all others close by the exec.
+            umask: what to have when none was asked for.
+            files: soft and hard limit of open files to have when none was asked for.
+        """
+        stage = "fork"
+        try:
+            for number in HANDLED:
+                signal.signal(number, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.setsid()
+            stage = "ledger"
+            record()
+            # Joining a frozen cgroup stops us right there, and a dead reaper's sockets must not live on in us then.
+            for descriptor in held:
+                os.close(descriptor)
+            stage = "cgroup"
+            for folder in self.cgroups:
+                procs = os.open(f"{folder}/cgroup.procs", os.O_WRONLY)
+                os.write(procs, b"0")
+                os.close(procs)
+            stage = "log"
+            for path, descriptor in ((self.stdout, 1), (self.stderr, 2)):
+                source = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else 1
+                os.dup2(source, descriptor)
+            stage = "nice"
+            if self.nice is not None:
+                os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+            stage = "ioclass"
+            if self.ioclass:
+                set_io_priority(*self.ioclass)
+            stage = "rlimit"
+            for which, limits in ((resource.RLIMIT_NOFILE, files), *self.rlimits):
+                resource.setrlimit(which, limits)
+            stage = "user"
+            if self.user:
+                uid, gid, groups = self.user
+                os.setgroups(groups)
+                os.setgid(gid)
+                os.setuid(uid)
+            stage = "chdir"
+            os.chdir(self.cwd)
+            os.umask(umask if self.umask is None else self.umask)
+            stage = "exec"
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores these two, and exec would pass that on
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            self._exec()
+        except BaseException as error:
+            known = error.errno if isinstance(error, OSError) else None
+            code = known or (errno.ENOMEM if isinstance(error, MemoryError) else errno.EINVAL)
+            os.write(report, f"{code} {stage} {error}".encode("utf-8", "replace")[:512])
+        finally:
+            os._exit(127)
+
+    def _exec(self) -> NoReturn:
+        """Look the command up in the PATH it will have, as execvp does: one that may not be executed outranks none."""
+        command = self.argv[0]
+        if b"/" in command:
+            os.execve(command, self.argv, self.env)
+        refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for folder in self.env.get(b"PATH", DEFAULT_PATH).split(b":"):
+            try:
+                os.execve(os.path.join(folder, command), self.argv, self.env)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except PermissionError as error:
+                refused = error
+        raise refused
+
+
+def set_io_priority(kind: int, level: int) -> None:
+    """Set class (0 none, 1 realtime, 2 best effort, 3 idle) and level (0 highest to 7) of the calling process."""
+    number = IOPRIO_SET.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"the I/O priority cannot be set on {os.uname().machine}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, 1, 0, kind << 13 | level) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _optional(request: dict[str, Any], field: str, kind: type, absent: Any) -> Any:
+    value = request.get(field)
+    if value is None:
+        return absent
+    if type(value) is not kind:
+        raise BadRequest(f"{field} must be of type {kind.__name__}")
+    return value
+
+
+def _list(request: dict[str, Any], field: str, kind: type) -> list[Any]:
+    values: list[Any] = _optional(request, field, list, [])
+    if not all(type(value) is kind for value in values):
+        raise BadRequest(f"{field} must be a list of type {kind.__name__}")
+    return values
+
+
+def _path(request: dict[str, Any], field: str, absent: str | None) -> bytes | None:
+    path = _optional(request, field, str, absent)
+    if path is None:
+        return None
+    if not path.startswith("/"):
+        raise BadRequest(f"{field} must be an absolute path, not {path!r}")
+    return _bytes(path, field)
+
+
+def _bytes(value: Any, field: str) -> bytes:
+    """Text to what the kernel takes. Always UTF-8, whatever the locale of the reaper, and odd bytes as they came."""
+    if not isinstance(value, str) or "\0" in value:
+        raise BadRequest(f"{field}: {value!r} is no text without NUL bytes")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadRequest(f"{field}: {value!r} cannot be written as UTF-8") from None
+
+
+def _rlimit(name: str, limits: Any) -> tuple[int, tuple[int, int]]:
+    which = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+    if which is None:
+        raise BadRequest(f"rlimits: {name!r} is no limit that this machine knows")
+    if not isinstance(limits, list) or len(limits) != 2 or not all(type(limit) is int for limit in limits):
+        raise BadRequest(f"rlimits: {name} must be a soft and a hard limit, -1 for none")
+    return which, (limits[0], limits[1])

@@ -1,0 +1,255 @@
+"""Constrained greedy decoding on llama.cpp's low-level API.
+
+`LanguageModel` holds one model and one context, and the tokens that the context's KV cache holds, so that a prompt that
+begins like the last one is evaluated only from where it differs. `generate` picks the likeliest token that a grammar
+(llguidance, https://github.com/guidance-ai/llguidance) allows: what the grammar forces goes into the cache in one batch
+without being asked for, the model's own first choice is checked before a mask over the vocabulary is computed.
+"""
+
+import ctypes
+import hashlib
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+from llguidance import LLMatcher
+from llguidance.llamacpp import lltokenizer_from_vocab
+from numpy.typing import NDArray
+
+from llmos.errors import ModelError, TimedOut
+
+Messages = Sequence[tuple[str, str]]
+"""A conversation: (role, content), the role being system, user or assistant."""
+
+BATCH = 256
+"""Tokens evaluated at a time; between two batches a generation can be given up."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def usable_cores() -> int:
+    """The cores this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(slots=True)
+class Generation:
+    """What came of one prompt: the text, how many tokens of each sort, and how sure the model was."""
+
+    text: str = ""
+    prompt: int = 0
+    reused: int = 0
+    free: int = 0
+    forced: int = 0
+    log_probabilities: list[float] = field(default_factory=list)
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability (geometric) of the tokens the model was free to choose; 1 when it had no choice."""
+        chosen = self.log_probabilities
+        return math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
+
+    @property
+    def least_confidence(self) -> float:
+        """Probability of the least likely token the model chose."""
+        return math.exp(min(self.log_probabilities, default=0.0))
+
+
+class LanguageModel:
+    """A GGUF model in memory with one context of `context` tokens.
+
+    Raises:
+        ModelError: when the file cannot be loaded as a model.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None, context: int = 4096) -> None:
+        logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+        llama_cpp.llama_backend_init()
+        self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), llama_cpp.llama_model_default_params())
+        if not self._model:
+            raise ModelError(f"{path} cannot be loaded as a GGUF model; fetch it again, or choose another")
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, BATCH, BATCH, 1
+        params.n_threads = params.n_threads_batch = threads or usable_cores()
+        params.no_perf = True
+        created = llama_cpp.llama_init_from_model(self._model, params)
+        if not created:
+            raise ModelError(f"no context of {context} tokens could be made for {path}; is there memory left?")
+        self._context = created
+        self.context_size = context
+        vocabulary = llama_cpp.llama_model_get_vocab(self._model)
+        assert vocabulary is not None
+        self._vocabulary = vocabulary
+        self._width = llama_cpp.llama_vocab_n_tokens(vocabulary)
+        ends = [token for token in range(self._width) if llama_cpp.llama_vocab_is_eog(vocabulary, token)]
+        self._ends = frozenset(ends)
+        with warnings.catch_warnings():
+            # llguidance still calls a name that llama-cpp-python has renamed.
+            warnings.filterwarnings("ignore", "llama_token_get_attr is deprecated", DeprecationWarning)
+            self._tokenizer = lltokenizer_from_vocab(vocabulary, eos_token=ends)
+        self._batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
+        self._cached: list[int] = []
+
+    @property
+    def trained_context(self) -> int:
+        """Tokens of context that the model was trained for."""
+        return int(llama_cpp.llama_model_n_ctx_train(self._model))
+
+    def chat(self, messages: Messages, *, answer: bool) -> str:
+        """The conversation in the model's own chat format (chatml when it names none); with `answer`, the model's
+        turn is opened at the end."""
+        template = llama_cpp.llama_model_chat_template(self._model, None) or b"chatml"
+        rows = (llama_cpp.llama_chat_message * len(messages))()
+        for row, (role, content) in zip(rows, messages, strict=True):
+            row.role, row.content = role.encode(), content.encode()
+        buffer = ctypes.create_string_buffer(2 * sum(len(row.role) + len(row.content) + 64 for row in rows))
+        length = llama_cpp.llama_chat_apply_template(template, rows, len(rows), answer, buffer, len(buffer))
+        if not 0 <= length <= len(buffer):
+            raise ModelError("the model's chat format is not known to llama.cpp; choose another model")
+        return buffer.raw[:length].decode()
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text; with `special`, the names of control tokens in it mean those tokens."""
+        raw = text.encode()
+        buffer = (llama_cpp.llama_token * (len(raw) + 8))()
+        count = llama_cpp.llama_tokenize(self._vocabulary, raw, len(raw), buffer, len(buffer), False, special)
+        return list(buffer[:count])
+
+    def prefill(self, tokens: Sequence[int], *, given_up: Callable[[], bool] = lambda: False) -> int:
+        """Make the KV cache hold exactly `tokens`; returns how many of them it held already."""
+        self._check_room(len(tokens))
+        kept = 0
+        for ours, theirs in zip(self._cached, tokens, strict=False):
+            if ours != theirs:
+                break
+            kept += 1
+        # The last token is always evaluated, for its logits.
+        kept = max(0, min(kept, len(tokens) - 1))
+        self._truncate(kept)
+        self._evaluate(tokens[kept:], given_up)
+        return kept
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        grammar: str | None,
+        *,
+        max_tokens: int = 256,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Generation:
+        """Continue the prompt until the grammar or the model ends it, at most `max_tokens`.
+
+        Raises:
+            ModelError: the grammar is not valid, or nothing in it fits; the prompt is longer than the context.
+            TimedOut: `given_up` said so.
+        """
+        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0) if grammar else None
+        if matcher and matcher.is_error():
+            raise ModelError(f"the grammar is not valid: {matcher.get_error()}")
+        limit = min(max_tokens, self.context_size - len(prompt))
+        self._check_room(len(prompt) + 1)
+        result = Generation(prompt=len(prompt))
+        produced = self._forced(matcher)
+        result.forced = len(produced)
+        result.reused = self.prefill([*prompt, *produced], given_up=given_up)
+        while len(produced) < limit and not (matcher and matcher.is_stopped()):
+            token, log_probability = self._choose(matcher)
+            result.log_probabilities.append(log_probability)
+            if token in self._ends:
+                break
+            if matcher and not matcher.consume_token(token):
+                raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+            forced = self._forced(matcher)[: limit - len(produced) - 1]
+            result.free, result.forced = result.free + 1, result.forced + len(forced)
+            produced += [token, *forced]
+            if matcher and matcher.is_stopped():
+                break
+            self._evaluate([token, *forced], given_up)
+        result.text = self._tokenizer.decode_bytes(produced).decode(errors="replace")
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write the KV cache and its tokens to a file, all or nothing, with a checksum: llama.cpp's own reader ends
+        the process on a damaged file."""
+        size = llama_cpp.llama_state_seq_get_size(self._context, 0)
+        cache = (ctypes.c_uint8 * size)()
+        written = llama_cpp.llama_state_seq_get_data(self._context, cache, size, 0)
+        body = _pack(self._cached) + bytes(cache[:written])
+        partial = path.with_suffix(".part")
+        partial.write_bytes(hashlib.sha256(body).digest() + body)
+        partial.replace(path)
+
+    def restore(self, path: Path, tokens: Sequence[int]) -> bool:
+        """Take the KV cache from a file that `save` wrote, if it is whole and of exactly these tokens."""
+        data = memoryview(path.read_bytes())
+        digest, body, head = data[:_DIGEST], data[_DIGEST:], _pack(tokens)
+        if hashlib.sha256(body).digest() != digest or body[: len(head)] != head:
+            return False
+        cache = (ctypes.c_uint8 * (len(body) - len(head))).from_buffer_copy(body[len(head) :])
+        self._truncate(0)
+        if not llama_cpp.llama_state_seq_set_data(self._context, cache, len(cache), 0):
+            self._truncate(0)
+            return False
+        self._cached = list(tokens)
+        return True
+
+    @staticmethod
+    def _forced(matcher: LLMatcher | None) -> list[int]:
+        """What the grammar leaves no choice about, taken."""
+        tokens = matcher.compute_ff_tokens() if matcher else []
+        if matcher and tokens and not matcher.consume_tokens(tokens):
+            raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+        return tokens
+
+    def _choose(self, matcher: LLMatcher | None) -> tuple[int, float]:
+        """The likeliest allowed token, and the natural logarithm of its probability before any mask."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
+        logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, shape=(self._width,))
+        best = int(logits.argmax())
+        top = float(logits[best])
+        log_sum = top + math.log(float(np.exp(logits - top).sum()))
+        if matcher and matcher.validate_tokens([best]) != 1:
+            mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+            allowed = np.flatnonzero(mask[: self._width])
+            if matcher.is_error() or not len(allowed):
+                raise ModelError(f"nothing in the grammar fits: {matcher.get_error()}")
+            best = int(allowed[logits[allowed].argmax()])
+        return best, float(logits[best]) - log_sum
+
+    def _truncate(self, length: int) -> None:
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), 0, length, -1)
+        del self._cached[length:]
+
+    def _evaluate(self, tokens: Sequence[int], given_up: Callable[[], bool]) -> None:
+        """Append tokens to the KV cache; the logits of the last are then at hand."""
+        for start in range(0, len(tokens), BATCH):
+            if given_up():
+                raise TimedOut("the request was given up")
+            chunk = tokens[start : start + BATCH]
+            batch = self._batch
+            batch.n_tokens = len(chunk)
+            for index, token in enumerate(chunk):
+                batch.token[index] = token
+                batch.pos[index] = len(self._cached) + index
+                batch.n_seq_id[index], batch.seq_id[index][0] = 1, 0
+                batch.logits[index] = index == len(chunk) - 1
+            if status := llama_cpp.llama_decode(self._context, batch):
+                raise ModelError(f"the model could not evaluate {len(chunk)} tokens (llama_decode: {status})")
+            self._cached += chunk
+
+    def _check_room(self, tokens: int) -> None:
+        if tokens > self.context_size:
+            raise ModelError(
+                f"the request makes a prompt of {tokens} tokens, more than the {self.context_size} that fit; shorten it"
+            )
+
+
+def _pack(tokens: Sequence[int]) -> bytes:
+    """Tokens as bytes, their count before them."""
+    return np.array([len(tokens), *tokens], dtype=np.int32).tobytes()

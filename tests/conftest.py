@@ -1,0 +1,109 @@
+"""Fixtures of all tests: a real llmosd in a folder of its own, and a wait that has a deadline."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from llmos import Client
+
+
+@dataclass
+class Daemon:
+    """A real llmosd; `start` again after `kill`."""
+
+    folder: Path
+    arguments: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.folder / "llmosd.sock"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where its journal and logs lie."""
+        return self.folder / "state"
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "llmosd.log").read_text(errors="replace")
+
+    def start(self) -> "Daemon":
+        """Start it, and return when it answers."""
+        with open(self.folder / "llmosd.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "dev", "-m", "llmos.kernel.daemon", "--socket", self.socket]
+                + ["--state-dir", self.state_dir, *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log
+            try:
+                with self.client() as client:
+                    client.status()
+                return self
+            except Exception:
+                time.sleep(0.02)
+        raise AssertionError(f"llmosd does not answer:\n{self.log}")
+
+    def client(self, timeout: float | None = 60) -> Client:
+        """A connection to it."""
+        return Client(str(self.socket), timeout=timeout)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it and all its jobs, and the reaper."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        assert self.process is not None
+        with self.client() as client:
+            client.shutdown(jobs=True)
+        self.process.wait(30)
+
+
+@pytest.fixture
+def llmosd(tmp_path: Path) -> Iterator[Daemon]:
+    """A running llmosd without a model, ended with all it started when the test is over."""
+    (tmp_path / "llmosd.toml").write_text("")
+    daemon = Daemon(tmp_path, ["--config", str(tmp_path / "llmosd.toml")]).start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        assert "Traceback" not in daemon.log, daemon.log
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], object]:
+    """Call something until it returns a true value, for at most 20 seconds."""
+
+    def wait(condition: Callable[[], object]) -> object:
+        deadline = time.monotonic() + 20
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "it did not come true"
+            time.sleep(0.02)
+        return value
+
+    return wait
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

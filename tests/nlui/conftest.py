@@ -1,0 +1,22 @@
+"""Fixtures of the language tests: the real models, where they are installed."""
+
+from pathlib import Path
+
+import pytest
+
+from llmos.errors import ModelError
+from llmos.nlui import models
+
+
+def _installed(name: str) -> Path:
+    try:
+        return models.locate(name).path
+    except ModelError as error:
+        pytest.fail(f"these tests need a real model: {error.message}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The smallest real model on this machine: tiny where it is installed, else the default one."""
+    found = {model.name: model.path for model in models.installed()}
+    return found.get("tiny") or _installed("default")
