@@ -225,6 +225,14 @@ def test_hostile_text_is_harmless_in_every_shape(daemon: FakeDaemon, llmos: Comm
     assert not set(out) & set("\x1b\x07\u202e")
 
 
+def test_a_column_that_is_empty_in_all_rows_is_left_out(daemon: FakeDaemon, llmos: Command) -> None:
+    daemon.answers["port"] = [
+        {"pid": 12, "name": "web", "port": 80, "note": None},
+        {"pid": 13, "name": None, "port": 80},
+    ]
+    assert llmos("port", "80")[1].splitlines() == ["PID  NAME  PORT", " 12  web     80", " 13  -       80"]
+
+
 def test_logs_are_plain_lines(daemon: FakeDaemon, llmos: Command) -> None:
     daemon.answers["logs"] = {"job": "web", "lines": ["[info] one", "two  2 "], "truncated": False}
     assert llmos("logs", "web", "--lines", "2")[1] == "[info] one\ntwo  2 \n"

@@ -232,10 +232,10 @@ def test_no_color_is_respected(daemon: FakeDaemon) -> None:
 def test_a_narrow_terminal_folds_and_loses_nothing(daemon: FakeDaemon) -> None:
     command = "".join(f"word{number:02}" for number in range(20))
     row = {"pid": 12345, "name": "web", "user": "ann", "state": "sleeping", "command": command}
-    daemon.answers |= {"port": [row], "ps": [row] * 3}
+    daemon.answers |= {"pause": [row], "ps": [row] * 3}
     listing = Terminal("ps", columns=50)
     assert listing.finish() == 0 and len(listing.text.splitlines()) == 4
-    terminal = Terminal("port", "80", columns=50)
+    terminal = Terminal("pause", "web", columns=50)
     assert terminal.finish() == 0
     lines = terminal.text.splitlines()
     assert all(len(line) <= 50 for line in lines) and "12345" in terminal.text

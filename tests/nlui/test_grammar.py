@@ -9,6 +9,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from llmos.nlui.grammar import MAX_LINES, build_grammar, reachable
 from llmos.plan.language import parse_plan, print_plan
+from llmos.syscalls import SYSCALLS
 
 BYTES = LLTokenizer("byte")
 
@@ -36,6 +37,8 @@ BYTES = LLTokenizer("byte")
         ("once etl ends run ./load --fast", ['watch exit target=etl then="run -- ./load --fast"']),
         ("list everything when web dies", ["watch exit target=web then=ps"]),
         ("no memory cap for db any more", ["limit db memory=none"]),
+        ("every other day at 3am run ./x", ["run at=03:00 every=2d -- ./x"]),
+        ("cap db at 2 gigs, 20 MB/s", ["limit db memory=2G io=20M"]),
         ("the greediest one", ["ps sort=memory limit=1"]),
         ("undo the last three", ["undo 3"]),
         ("", ['ask "What should I do?"']),
@@ -68,6 +71,11 @@ def test_what_was_said_is_reachable(request_text: str, plan: list[str]) -> None:
         ("say hello", ['ask "' + "x" * 161 + '"']),
         ("kill $1", ["kill $1"]),
         ("watch web", ['watch exit target=web then="ask why"']),
+        ("run ./x at 6 every 5 minutes", ["run at=06:00 every=5m -- ./x"]),
+        ("limit web", ["limit web"]),
+        ("schedule web", ["schedule web"]),
+        ("watch the log of web", ["watch log target=web"]),
+        ("tell me about cpu of web over 2G", ["watch cpu above=2G target=web"]),
     ],
 )
 def test_what_was_not_said_is_out_of_reach(request_text: str, plan: list[str]) -> None:
@@ -78,6 +86,12 @@ def test_known_names_are_reachable_and_no_others() -> None:
     assert reachable(["stop night-batch"], "stop the usual", names=["night-batch"])
     assert reachable(['stop "night batch"'], "stop the usual", names=["night batch"])
     assert not reachable(["stop night-batch"], "stop the usual")
+
+
+@pytest.mark.parametrize("metric", SYSCALLS["watch"].arguments["metric"].choices)
+def test_every_metric_can_be_watched(metric: str) -> None:
+    keys = {"exit": "target=web", "log": "match=web target=web"}.get(metric, "above=90 for=5m")
+    assert reachable([f"watch {metric} {keys}"], "web at 90 for 5 minutes")
 
 
 def test_a_plan_is_bounded_in_lines() -> None:
@@ -118,50 +132,10 @@ def test_hostile_requests_give_valid_grammars(request_text: str) -> None:
 
 
 _FRAGMENTS = st.sampled_from(
-    [
-        "kill",
-        "run",
-        '"a',
-        'b"',
-        "'c",
-        "d'",
-        "`e",
-        "f`",
-        "“g",
-        "h”",
-        "「i」",
-        "$1",
-        "--",
-        "--all",
-        "x=1",
-        "/srv/a",
-        "port",
-        "80",
-        "at",
-        "6",
-        "every",
-        "monday",
-        "2",
-        "gigs",
-        "三核",
-        "重启",
-        "nginx,",
-        "半小时",
-        "(paren)",
-        "back\\slash",
-        "it's",
-        "log's",
-        "#",
-        "%",
-        "*",
-        "周一到周五",
-        "1.5",
-        "a/b",
-        "🦊",
-        "env",
-        "007",
-    ]
-)
+    ["kill", "run", '"a b"', "'c d'", "`e f`", "“g h”", "「i」", "$1", "--", "--all", "x=1", "/srv/a", "port 80", "at 6",
+     "every monday", "2 gigs", "三核", "重启", "nginx,", "半小时", "(paren)", "back\\slash", "it's", "log's", "#", "%", "*",
+     "周一到周五", "1.5", "a/b", "🦊", "env", "007", "every other day", "95 percent", "say 'x \"y\" z'"]
+)  # fmt: skip
 _REQUESTS = st.lists(st.one_of(_FRAGMENTS, st.text(max_size=8)), max_size=10).map(" ".join)
 
 

@@ -20,17 +20,15 @@ _JOB = ("name", "state", "pid", "started_at", "exit_code", "restarts", "argv")
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "ps": _PROCESS,
-    "port": ("pid", "name", "user", "address", "port", "protocol", "age_seconds", "command"),
-    "holders": ("pid", "name", "user", "path", "how", "command"),
+    "port": ("pid", "name", "user", "protocol", "address", "port", "note"),
+    "holders": ("pid", "name", "user", "uses", "path"),
     "jobs": _JOB,
-    "watches": ("id", "metric", "target", "above", "below", "match", "for_seconds", "for", "then", "state"),
-    "history": ("id", "at", "user", "line", "plan", "outcome", "ok", "undone"),
-    "usage": ("size_bytes", "bytes", "kind", "path"),
+    "history": ("step", "at", "line", "ok", "error", "reversible"),
     "doctor": ("check", "ok", "detail", "remedy"),
     "targets": ("line", "pid", "name", "user", "age_seconds", "command"),
     "model": ("name", "title", "size_bytes", "licence", "installed", "in_use"),
 }
-"""The columns of a table, in order, where they are there; a verb that is not named shows every plain field."""
+"""The columns of a table, in order; those that are empty in all rows are left out. Others show their first fields."""
 
 _WIDEST = 10_000  # columns, where the output is no terminal and nothing should be folded
 _MANY_FIELDS = 10
@@ -59,6 +57,8 @@ def shown(value: Any, subject: str = "") -> RenderableType:
             return Text("nothing", style="dim")
         case list() if all(isinstance(row, dict) for row in value):
             rows = cast(list[dict[str, Any]], value)
+            if all("sentence" in row for row in rows):
+                return Group(*map(shown, rows))
             return _tree(rows) if subject == "tree" else table(rows, subject)
         case list():
             return Text("\n".join(cell("", row) for row in value))
@@ -139,7 +139,8 @@ def _number(name: str, value: float) -> str:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], subject: str) -> list[str]:
-    present = {name: None for row in rows for name in row}  # a dict, to keep the order
+    told = {name: None for row in rows for name, value in row.items() if value is not None}  # a dict keeps the order
+    present = told or {name: None for row in rows for name in row}
     chosen = [name for name in COLUMNS.get(subject, ()) if name in present]
     if not chosen and {"pid", "name", "command"} <= present.keys():
         chosen = [name for name in _PROCESS if name in present]

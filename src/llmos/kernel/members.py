@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import struct
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 RUN_VARIABLE = b"LLMOS_RUN"
 DEAD = frozenset(b"ZX")
+EXEC_CHECKS = 5
+EXEC_SECONDS = 0.001
+"""How often and how long apart an orphan with an empty environment is looked at: it may be in the middle of an exec."""
 PIDFD_GET_INFO = 0xC040FF0B
 PIDFD_INFO = struct.Struct("=QQ12I")
 """struct pidfd_info of include/uapi/linux/pidfd.h as first published: mask, cgroup id, eleven ids, wait status."""
@@ -72,11 +76,7 @@ def cgroup_pids(folder: str) -> list[int]:
 
 def run_in_environment(pid: int) -> str | None:
     """The LLMOS_RUN that the process was started with, or None when it has none or may not be read."""
-    for variable in _read(f"/proc/{pid}/environ").split(b"\0"):
-        name, _, value = variable.partition(b"=")
-        if name == RUN_VARIABLE:
-            return value.decode("utf-8", "surrogateescape")
-    return None
+    return _run_named(_read(f"/proc/{pid}/environ"))
 
 
 def members(runs: Iterable[Owner], reaper: int, *, everywhere: bool = False) -> dict[str, list[Process]]:
@@ -105,7 +105,7 @@ def members(runs: Iterable[Owner], reaper: int, *, everywhere: bool = False) -> 
     def own(process: Process) -> str | None:
         owner = mains.get(process.pid) or mains.get(process.session)
         if owner is None and (everywhere or process.ppid == reaper):
-            named = run_in_environment(process.pid)
+            named = (_run_of_orphan if process.ppid == reaper else run_in_environment)(process.pid)
             owner = named if named in by_id else None
         if owner is None and len(claims := grouped.get(process.pid, set())) == 1:
             (owner,) = claims
@@ -191,6 +191,23 @@ def children(pid: int) -> list[int] | None:
         return [int(child) for child in _read_all(descriptor).split()]
     finally:
         os.close(descriptor)
+
+
+def _run_of_orphan(pid: int) -> str | None:
+    """As run_in_environment, but waits out an exec, during which the environment looks empty for some microseconds."""
+    for _ in range(EXEC_CHECKS):
+        if environment := _read(f"/proc/{pid}/environ"):
+            return _run_named(environment)
+        time.sleep(EXEC_SECONDS)
+    return None
+
+
+def _run_named(environment: bytes) -> str | None:
+    for variable in environment.split(b"\0"):
+        name, _, value = variable.partition(b"=")
+        if name == RUN_VARIABLE:
+            return value.decode("utf-8", "surrogateescape")
+    return None
 
 
 def _read(path: str) -> bytes:

@@ -22,6 +22,7 @@ MAX_SENTENCE_CHARS = 160
 _BARE_SENTENCE = rf"/[^\s\"'=\\\x00-\x1f\x7f$-][^\s\"'=\\\x00-\x1f\x7f]{{0,{MAX_SENTENCE_CHARS - 1}}}/"
 _QUOTED_SENTENCE = rf'/"[^\s"\\\x00-\x1f\x7f][^"\\\x00-\x1f\x7f]{{0,{MAX_SENTENCE_CHARS - 1}}}"/'
 
+_TIMING = ("at", "once", "every", "cron", "after")
 _SENTENCES = (_BARE_SENTENCE, _QUOTED_SENTENCE)
 
 
@@ -81,17 +82,59 @@ class _Builder:
                 yield line
 
     def _line(self, syscall: type[Syscall], inside: bool) -> str | None:
-        parts = [encoded(syscall.verb)]
-        for argument in syscall.arguments.values():
-            value = self._value(argument, inside)
-            if value is None:
-                if argument.required:
-                    return None
-                continue
-            if argument.kind is not Kind.ARGV:
-                value = f"{encoded(' ' if argument.positional else f' {argument.name}=')} {value}"
-            parts.append(value if argument.required else f"({value})?")
-        return " ".join(parts)
+        """A line of one verb, or None when the request lacks what it needs.
+
+        What goes together is what the syscalls themselves check: one timing, some limit, a watch's metric and its keys.
+        """
+        parts = {name: self._part(argument, inside) for name, argument in syscall.arguments.items()}
+        verb = encoded(syscall.verb)
+        match syscall.verb:
+            case "watch":
+                return _any(*(_sequence(verb, form) for form in self._watch_forms(syscall, parts)))
+            case "limit":
+                return _sequence(verb, parts.pop("target"), _at_least_one(list(parts.values())))
+            case "schedule":
+                return _sequence(verb, parts.pop("job"), self._timing(parts))
+            case "run":
+                parts = {name: part for name, part in parts.items() if name not in _TIMING} | {
+                    "at": _optional(self._timing(parts)),
+                    "on": parts["on"],
+                    "argv": parts["argv"],
+                }
+        required = {name for name, argument in syscall.arguments.items() if argument.required}
+        return _sequence(verb, *(part if name in required else _optional(part) for name, part in parts.items()))
+
+    def _timing(self, parts: dict[str, str | None]) -> str | None:
+        """When a job runs: one key of `_TIMING`; only `at` goes with another, an `every` of whole days."""
+        days = self._strings("DAYS", [span for span in self.found.durations if span.endswith("d")])
+        daily = _sequence(parts["at"], _optional(_sequence('" every="', days)))
+        return _any(daily, *(parts.get(name) for name in _TIMING[1:]))
+
+    def _watch_forms(self, watch: type[Syscall], parts: dict[str, str | None]) -> Iterator[str | None]:
+        """Each metric with the keys that it takes, in the order of the table."""
+        target, duration, then = (_optional(parts[name]) for name in ("target", "for", "then"))
+        number = self._strings("LEVEL", self.found.numbers)
+        level = _at_least_one([_sequence('" above="', number), _sequence('" below="', number)])
+        for metric in watch.arguments["metric"].choices:
+            match metric:
+                case "exit":
+                    keys = [parts["target"]]
+                case "log":
+                    keys = [parts["match"], parts["target"]]
+                case "load" | "temperature":
+                    keys = [level]
+                case "memory":
+                    keys = [_at_least_one([parts["above"], parts["below"]]), target]
+                case _:
+                    keys = [level, target]
+            yield _sequence(encoded(f" {metric}"), *keys, duration, then)
+
+    def _part(self, argument: Argument, inside: bool) -> str | None:
+        """One argument with the space and the key before it, or None when the request offers no value."""
+        value = self._value(argument, inside)
+        if argument.kind is Kind.ARGV:
+            return value
+        return _sequence(encoded(" " if argument.positional else f" {argument.name}="), value)
 
     def _value(self, argument: Argument, inside: bool) -> str | None:
         """The expression for one argument's value, or None when the request offers none."""
@@ -186,6 +229,22 @@ def _argument_free_verbs() -> tuple[str, ...]:
 def _metrics() -> tuple[str, ...]:
     """What `unwatch` may name besides a target: the metrics of `watch`."""
     return SYSCALLS["watch"].arguments["metric"].choices
+
+
+def _sequence(*expressions: str | None) -> str | None:
+    """Expressions one after the other; None when one of them cannot be."""
+    return None if None in expressions else " ".join(filter(None, expressions))
+
+
+def _optional(expression: str | None) -> str:
+    return f"({expression})?" if expression else ""
+
+
+def _at_least_one(expressions: Sequence[str | None]) -> str | None:
+    """One or more of the expressions that exist, in their order."""
+    there = [expression for expression in expressions if expression]
+    tails = (_sequence(first, *map(_optional, there[at + 1 :])) for at, first in enumerate(there))
+    return _any(*tails)
 
 
 def _either(choices: Iterable[str]) -> str:

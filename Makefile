@@ -1,0 +1,34 @@
+# The commands of the project. `make install` is their common part and does nothing where nothing has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CASES ?= tests/data/nl_sample.jsonl
+
+.PHONY: install demo test check docs bench eval-nl clean
+
+install:  ## .venv with llmos and all it needs, and the default model
+	@$(PYTHON) tools/install.py
+
+demo: install  ## three requests in words, end to end, leaving nothing running
+	@$(BIN)/python tools/demo.py
+
+test: install  ## all tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: install  ## style, types, generated documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m llmos.docs --check
+
+docs: install  ## write the generated documentation anew
+	$(BIN)/python -m llmos.docs --write
+
+bench: install  ## the figures of the README
+	@$(BIN)/python -m benchmarks
+
+eval-nl: install  ## how well the models understand; CASES=FILE of requests with accepted plans
+	@$(BIN)/python -m llmos.nlui.evaluate $(CASES)
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
