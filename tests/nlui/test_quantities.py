@@ -90,6 +90,7 @@ def test_durations(phrase: str, duration: str) -> None:
         ("0930 hours", {"09:30"}),
         ("at 21:15: ./x", {"21:15"}),
         ("早上八点半", {"08:30"}),
+        ("晚上９点", {"21:00"}),
         ("下午三点一刻", {"15:15"}),
         ("差五分八点", {"07:55", "19:55"}),
         ("凌晨四点", {"04:00"}),
@@ -175,6 +176,10 @@ def test_numbers(phrase: str, number: str) -> None:
     assert number in candidates(phrase).numbers
 
 
+def test_a_day_that_no_month_has_is_no_schedule() -> None:
+    assert not any(cron.split()[2:4] == ["31", "4"] for cron in candidates("on 31 April at 8").crons)
+
+
 def test_nothing_said_offers_no_measure() -> None:
     found = candidates("kill the web server")
     assert (found.sizes, found.durations, found.times, found.crons) == ((), (), (), ())
@@ -186,8 +191,9 @@ def test_mentions_keep_their_order_without_repeats() -> None:
 
 _WORDS = st.sampled_from(
     ["half", "past", "a quarter", "to", "twenty-", "one and", "7", "5:30", "12", "0", "99", "pm", "every other", "day",
-     "monday", "- sat", ",", "1st", "month", "2 gigs", "hour", "minutes", "point", "dozen", "三", "点", "半", "刻", "每", "周", "一",
-     "到", "五", "号", "个", "G", "小时", "成", "百分之", "差", "分", "零", "两", "万", "*", "/", "@daily", "٣", "²"]
+     "monday", "- sat", ",", "1st", "month", "2 gigs", "hour", "minutes", "point", "dozen", "三", "点", "半", "刻",
+     "每", "周", "一", "到", "五", "号", "个", "G", "小时", "成", "百分之", "差", "分", "零", "两", "万",
+     "*", "/", "@daily", "٣", "²"]
 )  # fmt: skip
 
 

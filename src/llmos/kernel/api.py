@@ -9,17 +9,19 @@ import asyncio
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import socket
 import stat
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
 from llmos.errors import BadInput, Forbidden, LlmosError, Unavailable, UnknownMethod
 from llmos.kernel.caller import Caller
-from llmos.kernel.methods import METHODS, Method
+from llmos.kernel.methods import METHODS, READS, Method
 
 log = logging.getLogger("llmos.api")
 
@@ -27,7 +29,11 @@ MAX_LINE_BYTES = 1024**2
 MAX_CONNECTIONS = 1000
 MAX_IN_FLIGHT = 64
 """Requests of one connection that run at once; further ones wait unread."""
+MAX_REQUESTS = 8192
+"""Requests of all connections together that run at once."""
 MAX_BATCH = 100
+LINES_A_TURN = 50
+"""Lines of one connection that are served before others get their turn."""
 MAX_UNREAD_BYTES = 8 * 1024**2
 """Answers and events that wait for a reader before it is dropped."""
 HALF_MESSAGE_SECONDS = 30.0
@@ -45,6 +51,7 @@ class Server:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         self.connections: set[Connection] = set()
+        self.requests = 0
         self.stopping = asyncio.Event()
         self.end_jobs = False
         self._server: asyncio.Server | None = None
@@ -95,10 +102,12 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.kernel = server.kernel
         self.tasks: set[asyncio.Task[None]] = set()
-        self.on_close: list[Callable[[], None]] = []
+        self.on_close: list[Callable[[], object]] = []
+        self._reads: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
+        self._ended = False
         self._half: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -118,6 +127,9 @@ class Connection(asyncio.Protocol):
         """The caller is gone; what they asked and does not change anything is given up."""
         self.server.connections.discard(self)
         self._transport = None
+        self._waiting.clear()
+        for task in self._reads:
+            task.cancel()
         for timer in (self._half, self._unread):
             if timer is not None:
                 timer.cancel()
@@ -131,7 +143,7 @@ class Connection(asyncio.Protocol):
             if len(self._buffer) > MAX_LINE_BYTES:
                 self._too_long()
             elif self._half is None:
-                self._half = asyncio.get_running_loop().call_later(HALF_MESSAGE_SECONDS, self._half_message)
+                self._expect_rest()
             return
         if self._half is not None:
             self._half.cancel()
@@ -143,8 +155,19 @@ class Connection(asyncio.Protocol):
             self._too_long()
             return
         if rest:
-            self._half = asyncio.get_running_loop().call_later(HALF_MESSAGE_SECONDS, self._half_message)
+            self._expect_rest()
         self._serve_waiting()
+
+    def eof_received(self) -> bool:
+        """The caller will send no more, but still reads what it asked for."""
+        if self._half is not None:
+            self._half.cancel()
+        if self._buffer:
+            self._waiting.append(bytes(self._buffer))
+            self._buffer.clear()
+        self._ended = True
+        self._serve_waiting()
+        return self._busy()
 
     def pause_writing(self) -> None:
         """The caller reads slower than it is written to: take no more requests from it meanwhile."""
@@ -163,19 +186,33 @@ class Connection(asyncio.Protocol):
     # Requests
 
     def _serve_waiting(self) -> None:
-        while self._waiting and len(self.tasks) < MAX_IN_FLIGHT and self._unread is None:
-            line = self._waiting.pop(0)
-            if line.strip():
+        for _ in range(LINES_A_TURN):
+            if not self._waiting or self._full():
+                break
+            if line := self._waiting.popleft().strip():
                 self._serve(line)
-        if self._transport is not None and not self._transport.is_closing():
-            if self._waiting or len(self.tasks) >= MAX_IN_FLIGHT or self._unread is not None:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+        if self._waiting and not self._full():
+            asyncio.get_running_loop().call_soon(self._serve_waiting)
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._ended:
+            if not self._busy():
+                self.end()
+        elif self._waiting or self._full():
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _full(self) -> bool:
+        """Whether it has to wait until its requests are answered, or its answers read."""
+        return len(self.tasks) >= MAX_IN_FLIGHT or self._unread is not None
+
+    def _busy(self) -> bool:
+        return bool(self._waiting or self.tasks or self.on_close)
 
     def _serve(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
+            message = _parsed(line)
         except (ValueError, RecursionError) as error:
             self.send(
                 _error(None, PARSE_ERROR, f"this line is no JSON ({error}); send one JSON object a line", "parse")
@@ -186,7 +223,7 @@ class Connection(asyncio.Protocol):
             return
         number, answer = self._begin(message)
         if not isinstance(answer, dict):
-            self._later(number, answer, self.send)
+            self._later(number, answer, message["method"] in READS)
         elif number is not _NO_ID:
             self.send(answer)
 
@@ -213,7 +250,7 @@ class Connection(asyncio.Protocol):
         if not isinstance(message, dict):
             return None, _error(None, INVALID_REQUEST, "a request is a JSON object with method and params", "request")
         number = message.get("id", _NO_ID)
-        if number is not _NO_ID and (isinstance(number, bool) or not isinstance(number, str | int | float | None)):
+        if isinstance(number, bool) or not isinstance(number, str | int | float | _NoId | None):
             return None, _error(None, INVALID_REQUEST, "id is a string, a number or null", "id")
         try:
             result = self._method(message)(self, message.get("params") or {})
@@ -235,27 +272,35 @@ class Connection(asyncio.Protocol):
             raise _InvalidRequest("method must be the name of a method, as a string", field="method")
         if not isinstance(message.get("params", {}), dict | None):
             raise BadInput('params must be an object of named parameters, such as {"target": "web"}', field="params")
+        if self.server.requests >= MAX_REQUESTS:
+            raise Unavailable(f"{MAX_REQUESTS} requests are being answered already; try again in a moment")
         try:
             return METHODS[name]
         except KeyError:
             raise UnknownMethod(f"there is no method {name[:100]!r}; rpc.discover lists them", field="method") from None
 
-    def _later(self, number: Any, result: Awaitable[Any], then: Callable[[Any], None]) -> None:
+    def _later(self, number: Any, result: Awaitable[Any], reads: bool) -> None:
         async def finish() -> None:
             answer = await _settled(number, result)
             if number is not _NO_ID:
-                then(answer)
+                self.send(answer)
 
-        self._task(finish())
+        task = self._task(finish())
+        if reads:
+            self._reads.add(task)
 
-    def _task(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _task(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
+        self.server.requests += 1
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        if self._waiting:
+        self._reads.discard(task)
+        self.server.requests -= 1
+        if self._waiting or self._ended:
             self._serve_waiting()
 
     # Answers
@@ -292,7 +337,13 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self._refuse(BadInput(f"a line has at most {MAX_LINE_BYTES} bytes; send less at once", field="line"))
 
+    def _expect_rest(self) -> None:
+        self._half = asyncio.get_running_loop().call_later(HALF_MESSAGE_SECONDS, self._half_message)
+
     def _half_message(self) -> None:
+        if self._waiting or self._full():  # it is we who do not read on
+            self._expect_rest()
+            return
         log.warning("uid %d sent half a message and fell silent; it was dropped", self.caller.uid)
         self._refuse(BadInput("half a message came and no more; end each message with a newline", field="line"))
 
@@ -314,6 +365,27 @@ class _NoId:
 
 
 _NO_ID = _NoId()
+
+
+def _parsed(line: bytes) -> Any:
+    """The message of a line.
+
+    :raises ValueError: it is no JSON, or holds what no answer could repeat: NaN, half a surrogate pair.
+    """
+    message = json.loads(line, parse_constant=_no_number, parse_float=_finite)
+    if b"\\ud" in line or b"\\uD" in line:
+        json.dumps(message, ensure_ascii=False).encode()
+    return message
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 async def _settled(number: Any, result: Awaitable[Any]) -> dict[str, Any]:

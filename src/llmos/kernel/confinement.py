@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+from collections.abc import Mapping
 from typing import Any, cast
 
 from llmos.errors import Conflict, Unsupported
@@ -21,6 +22,7 @@ class Confinement:
     def __init__(self, cgroups: Cgroups) -> None:
         self.cgroups = cgroups
         self._held: dict[str, limits.Held] = {}
+        self._oom_kills: dict[str, int] = {}
 
     async def request(self, job: Job, log_path: str) -> SpawnRequest:
         """All that the reaper must know to start the job, its groups made and its limits set.
@@ -49,14 +51,19 @@ class Confinement:
             paused, job.paused = freezer.Paused.from_json(job.paused), None
             await asyncio.to_thread(freezer.resume, paused, self.cgroups)
 
+    async def ran_out_of_memory(self, job: Job) -> bool:
+        """Whether the kernel has killed something of the job, in its present run, for want of memory."""
+        return await asyncio.to_thread(lambda: self._count_oom_kills(job) > self._oom_kills.get(job.name, 0))
+
     async def remove(self, job: Job) -> None:
         """Take the job's control groups away."""
         self._held.pop(job.name, None)
+        self._oom_kills.pop(job.name, None)
         await asyncio.to_thread(self.cgroups.remove, job.name)
 
     def _request(self, job: Job, log_path: str) -> SpawnRequest:
         assert job.run is not None
-        bounds = _bounds({"memory": job.memory, "cpu": job.cpu, "io": job.io})
+        bounds = bounds_of({"memory": job.memory, "cpu": job.cpu, "io": job.io})
         wanted = {kind: bound for kind, bound in bounds.items() if bound is not None}
         controllers = ["freezer"] if "freezer" in self.cgroups.controllers else []
         rlimits: dict[str, tuple[int, int]] = {}
@@ -71,6 +78,7 @@ class Confinement:
         for kind, bound in wanted.items():
             if kind in controllers:
                 self._set(kind, job.name, bound)
+        self._oom_kills[job.name] = self._count_oom_kills(job)
         return SpawnRequest(
             run=job.run,
             argv=job.argv,
@@ -82,6 +90,9 @@ class Confinement:
             user=_user(job),
             label=cast(Any, job.record()),
         )
+
+    def _count_oom_kills(self, job: Job) -> int:
+        return self.cgroups.usage(job.name).oom_kills or 0 if self.cgroups.exists(job.name, "memory") else 0
 
     def _set_priority(self, job: Job, word: str) -> list[str]:
         if self.cgroups.exists(job.name, "cpu"):  # inside such a group niceness counts only among its own processes
@@ -98,14 +109,14 @@ class Confinement:
                 self.cgroups.set_io(group, int(bound))
 
     def _set_limits(self, job: Job, changed: dict[str, str | None]) -> dict[str, Any]:
-        bounds = _bounds(changed)
+        bounds = bounds_of(changed)
         if job.pid is None:
             for kind in bounds:
                 if kind != "memory" and kind not in self.cgroups.controllers:
                     raise Unsupported(f"cannot limit {kind}: {self.cgroups.why_not(kind)}", field=kind)
             if self.cgroups.exists(job.name, "freezer"):
                 self.cgroups.remove(job.name)
-            return {"means": {kind: "when it is started" for kind in bounds}, "caveats": []}
+            return {"means": dict.fromkeys(bounds, "when it is started"), "caveats": []}
         held = self._held.pop(job.name, None)
         done = limits.limit(bounds, self.members(job), self.cgroups, group=job.name, held=held)
         if done.held is not None:
@@ -125,12 +136,15 @@ class Confinement:
         return list(dict.fromkeys([*tree, *grouped]))
 
 
-def _bounds(texts: dict[str, str | None]) -> dict[limits.Bounded, float | None]:
-    """Limits in bytes, cores and bytes a second."""
-    return {
-        cast(limits.Bounded, kind): None if text is None else float(text) if kind == "cpu" else values.bytes_of(text)
-        for kind, text in texts.items()
-    }
+def bounds_of(texts: Mapping[str, str | None]) -> dict[limits.Bounded, float | None]:
+    """Limits as a line gives them, in bytes, cores and bytes a second; None and `none` are no limit."""
+
+    def bound(kind: str, text: str | None) -> float | None:
+        if text is None or text == values.LIFT:
+            return None
+        return float(text) if kind == "cpu" else values.bytes_of(text)
+
+    return {cast(limits.Bounded, kind): bound(kind, text) for kind, text in texts.items()}
 
 
 def _user(job: Job) -> User | None:

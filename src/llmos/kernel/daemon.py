@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
@@ -19,6 +20,9 @@ from llmos.kernel.kernel import Kernel
 from llmos.settings import Settings, load
 
 log = logging.getLogger("llmos")
+
+MAX_THREADS = 32
+"""Reads of /proc, /sys and files that go on at a time."""
 
 
 def main() -> None:
@@ -39,15 +43,16 @@ async def serve(settings: Settings) -> None:
 
     :raises LlmosError: a part cannot be started.
     """
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS, "llmosd"))
     lock = await asyncio.to_thread(_take_lock, settings)
     _raise_file_limit()
     kernel = Kernel(settings)
     server = Server(kernel)
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)
+    await kernel.start()
     try:
-        await kernel.start()
         await server.listen(settings.socket, settings.group)
         log.info("llmosd %s answers on %s", __version__, settings.socket)
         await server.stopping.wait()

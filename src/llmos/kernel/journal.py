@@ -5,14 +5,17 @@ acknowledged change is on disk before its answer: its commit syncs (`synchronous
 outlive the daemon, not the power (after a power loss no process is left that they could be about), so a batch of those
 alone is committed without a sync (`NORMAL`).
 
-Events are append-only and hash-chained: each holds the SHA-256 of its content and its predecessor's hash. A journal
-that fails its check is set aside under another name and reported, never trusted.
+Events are append-only and hash-chained: each holds the SHA-256 of its content and its predecessor's hash; the hash of
+the last one that was pruned is kept, so the chain has an anchor. A journal that fails its check is set aside under
+another name and reported, never trusted; one that merely cannot be opened (rights, a newer schema, a full disk) stays
+where it is, and the daemon does not start without it.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -27,8 +30,9 @@ from llmos.errors import Unavailable
 
 MAX_EVENTS = 50_000
 MAX_STEPS = 10_000
-PRUNE_SLACK = 1_000
+PRUNE_EVERY = 1_000
 MAX_QUEUED = 20_000
+MAX_BATCH = 500
 CHECKED_AT_START = 2_000
 """How many of the newest events have their chain verified before the daemon answers."""
 
@@ -37,24 +41,22 @@ Result = TypeVar("Result")
 Row = dict[str, Any]
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(
-        """
-        CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
-                             uid INTEGER, body TEXT NOT NULL, hash TEXT NOT NULL);
-        CREATE INDEX events_by_subject ON events (subject, id);
-        CREATE TABLE jobs (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-        CREATE TABLE watches (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
-        CREATE TABLE steps (id INTEGER PRIMARY KEY, at REAL NOT NULL, uid INTEGER NOT NULL, request TEXT NOT NULL,
-                            line TEXT NOT NULL, call TEXT NOT NULL, done_at REAL, ok INTEGER, result TEXT,
-                            undo TEXT, undone_at REAL);
-        CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-        """
-    )
-
-
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
-"""Numbered from 1; `PRAGMA user_version` is the ledger of what has been applied."""
+MIGRATIONS = (
+    """
+    CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+                         uid INTEGER, body TEXT NOT NULL, hash TEXT NOT NULL);
+    CREATE INDEX events_by_subject ON events (subject, id);
+    CREATE TABLE jobs (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE watches (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL);
+    CREATE TABLE steps (id INTEGER PRIMARY KEY, at REAL NOT NULL, uid INTEGER NOT NULL, request TEXT NOT NULL,
+                        line TEXT NOT NULL, call TEXT NOT NULL, done_at REAL, ok INTEGER, result TEXT,
+                        undo TEXT, undone_at REAL);
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+"""SQL, numbered from 1; `PRAGMA user_version` is the ledger of what has been applied."""
+_PRUNED = "last pruned event"
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Corrupt(Exception):
@@ -77,10 +79,15 @@ class Journal:
         self._connection: sqlite3.Connection
         self._last_hash = ""
         self._last_id = 0
+        self._unsaved: dict[tuple[str, str], _Work] = {}
+        """The newest states of jobs and facts that could not be written; they go with the next batch."""
 
     @classmethod
     async def open(cls, path: Path) -> "Journal":
-        """Open or create the journal; one that fails its check is set aside and a fresh one begun."""
+        """Open or create the journal; one that fails its check is set aside and a fresh one begun.
+
+        :raises Unavailable: it cannot be opened, or a newer llmos has written it.
+        """
         journal = cls(path)
         await asyncio.to_thread(journal._open_checked)
         journal._thread.start()
@@ -95,7 +102,7 @@ class Journal:
 
     def note(self, kind: str, subject: str, uid: int | None, body: Row) -> None:
         """Append an event; `on_event` gets it once it is committed."""
-        self._post(lambda connection: self._append(connection, kind, subject, uid, body), self.on_event)
+        self._post(lambda connection: self._append(connection, kind, subject, uid, body), then=self.on_event)
 
     async def intend(self, uid: int, request: str, line: str, call: Row) -> int:
         """Record that a line is about to be carried out; returns the number of the step."""
@@ -105,7 +112,7 @@ class Journal:
                 "INSERT INTO steps (at, uid, request, line, call) VALUES (?, ?, ?, ?, ?) RETURNING id",
                 (time.time(), uid, request[:2000], line, json.dumps(call)),
             ).fetchone()
-            if row[0] % PRUNE_SLACK == 0:
+            if row[0] % PRUNE_EVERY == 0:
                 connection.execute("DELETE FROM steps WHERE id <= ?", (row[0] - MAX_STEPS,))
             return int(row[0])
 
@@ -128,16 +135,16 @@ class Journal:
 
     def save_job(self, name: str, record: Row) -> None:
         """Write a job as it stands; `flush` makes sure of it."""
-        text = json.dumps(record)
-        self._post(
-            lambda connection: connection.execute(
-                "INSERT INTO jobs VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record", (name, text)
-            )
-        )
+        self._keep("jobs (name, record)", name, record)
 
     async def drop_job(self, name: str) -> None:
         """Forget a job."""
-        await self._execute("DELETE FROM jobs WHERE name = ?", (name,), durable=True)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM jobs WHERE name = ?", (name,))
+            self._unsaved.pop(("jobs (name, record)", name), None)
+
+        await self._submit(write, durable=True)
 
     async def save_watch(self, number: int | None, record: Row) -> int:
         """Write a watch; returns its number."""
@@ -157,12 +164,7 @@ class Journal:
 
     def remember(self, name: str, value: Any) -> None:
         """Keep a fact of the daemon's own, such as what has been reprioritised; `flush` makes sure of it."""
-        text = json.dumps(value)
-        self._post(
-            lambda connection: connection.execute(
-                "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, text)
-            )
-        )
+        self._keep("facts (name, value)", name, value)
 
     # What the daemon reads
 
@@ -213,15 +215,23 @@ class Journal:
         return [_step(row) for row in await self._query("SELECT * FROM steps WHERE done_at IS NULL ORDER BY id")]
 
     async def flush(self) -> None:
-        """Return once everything queued so far is on disk."""
-        await self._submit(lambda _: None, durable=True)
+        """Return once everything queued so far is on disk.
+
+        :raises Unavailable: a state of a job or a fact cannot be written.
+        """
+
+        def check(_: sqlite3.Connection) -> None:
+            for work in self._unsaved.values():
+                raise work.error or Unavailable(f"the journal {self.path} cannot be written")
+
+        await self._submit(check, durable=True)
 
     async def verify(self) -> str:
         """Verify the whole chain of events; returns what is wrong with it, or the empty string."""
 
         def check(connection: sqlite3.Connection) -> str:
             try:
-                _verify_chain(connection, MAX_EVENTS + PRUNE_SLACK)
+                _verify_chain(connection, MAX_EVENTS + PRUNE_EVERY)
             except Corrupt as problem:
                 return str(problem)
             return ""
@@ -238,45 +248,75 @@ class Journal:
             lambda connection: [dict(row) for row in connection.execute(sql, values).fetchall()], durable=False
         )
 
+    def _keep(self, table: str, name: str, value: Any) -> None:
+        """Post the newest state of something, in `table (key, value)`."""
+        text = json.dumps(value)
+        sql = f"INSERT OR REPLACE INTO {table} VALUES (?, ?)"
+        self._post(lambda connection: connection.execute(sql, (name, text)) and None, key=(table, name))
+
     def _post(
-        self, action: Callable[[sqlite3.Connection], Result], then: Callable[[Result], None] | None = None
+        self,
+        action: Callable[[sqlite3.Connection], Result],
+        *,
+        key: tuple[str, str] | None = None,
+        then: Callable[[Result], None] = lambda result: None,
     ) -> None:
         """Queue work that nobody waits for; what goes wrong with it is logged."""
+        if key is None and self._queued >= MAX_QUEUED:
+            log.error("the journal cannot keep up; an event is left out")
+            return
 
         def done(future: asyncio.Future[Result]) -> None:
             if error := future.exception():
                 log.error("%s", error)
-            elif then is not None:
+            else:
                 then(future.result())
 
-        future: asyncio.Future[Result] = self._loop.create_future()
-        future.add_done_callback(done)
-        self._queued += 1
-        self._queue.put(_Work(action, False, future))
+        self._put(_Work(action, False, self._loop.create_future(), key)).add_done_callback(done)
 
     async def _submit(self, action: Callable[[sqlite3.Connection], Result], durable: bool) -> Result:
         if self._queued >= MAX_QUEUED:
             raise Unavailable("the journal cannot keep up with what is asked; try again in a moment")
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self._queued += 1
-        self._queue.put(_Work(action, durable, future))
+        future: asyncio.Future[Result] = self._put(_Work(action, durable, self._loop.create_future()))
         return await asyncio.shield(future)
 
+    def _put(self, work: "_Work") -> asyncio.Future[Any]:
+        self._queued += 1
+        self._queue.put(work)
+        return work.future
+
     def _serve(self) -> None:
-        while True:
+        closing = False
+        while not closing:
+            batch = []
             work = self._queue.get()
-            batch = [] if work is None else [work]
-            while work is not None and not self._queue.empty() and len(batch) < 500:
-                work = self._queue.get()
-                if work is not None:
-                    batch.append(work)
-            if batch:
-                self._commit(batch)
-            if work is None:
-                self._connection.close()
-                return
+            while work is not None:
+                batch.append(work)
+                work = self._queue.get() if len(batch) < MAX_BATCH and not self._queue.empty() else _NOTHING_YET
+                if work is _NOTHING_YET:
+                    break
+            closing = work is None
+            self._commit(batch)
+        self._connection.close()
 
     def _commit(self, batch: list["_Work"]) -> None:
+        """Write a batch as one transaction, and before it what could not be written earlier."""
+        unsaved, self._unsaved = self._unsaved, {}
+        try:
+            self._write([*unsaved.values(), *batch])
+        except Exception:
+            # One bad piece of work must not undo the others'.
+            for work in [*unsaved.values(), *batch]:
+                try:
+                    self._write([work])
+                except Exception as error:
+                    failed = isinstance(error, sqlite3.Error)
+                    work.error = Unavailable(_remedy(error, self.path)) if failed else error
+                    if work.key is not None and failed:
+                        self._unsaved[work.key] = work
+        self._loop.call_soon_threadsafe(self._resolve, batch)
+
+    def _write(self, batch: list["_Work"]) -> None:
         connection = self._connection
         before = self._last_id, self._last_hash
         try:
@@ -287,23 +327,17 @@ class Journal:
                 reraise=True,
             ):
                 with attempt:
-                    self._last_id, self._last_hash = before
                     level = "FULL" if any(work.durable for work in batch) else "NORMAL"
                     connection.execute(f"PRAGMA synchronous={level}")
                     connection.execute("BEGIN IMMEDIATE")
                     for work in batch:
-                        work.result = work.action(connection)
+                        work.result, work.error = work.action(connection), None
                     connection.execute("COMMIT")
-        except Exception as error:
+        except BaseException:
             self._last_id, self._last_hash = before
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if len(batch) > 1:  # one bad piece of work must not undo the others'
-                for work in batch:
-                    self._commit([work])
-                return
-            batch[0].error = error if not isinstance(error, sqlite3.Error) else Unavailable(_remedy(error, self.path))
-        self._loop.call_soon_threadsafe(self._resolve, batch)
+            raise
 
     def _resolve(self, batch: list["_Work"]) -> None:
         self._queued -= len(batch)
@@ -322,32 +356,52 @@ class Journal:
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (number, at, kind, subject, uid, text, digest)
         )
         self._last_id, self._last_hash = number, digest
-        if number % PRUNE_SLACK == 0:
-            connection.execute("DELETE FROM events WHERE id <= ?", (number - MAX_EVENTS,))
+        if number % PRUNE_EVERY == 0:
+            self._prune_events(connection, number - MAX_EVENTS)
         return {"id": number, "at": at, "kind": kind, "subject": subject, "uid": uid, "body": body}
+
+    def _prune_events(self, connection: sqlite3.Connection, last: int) -> None:
+        row = connection.execute("SELECT id, hash FROM events WHERE id = ?", (last,)).fetchone()
+        if row is not None:
+            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_PRUNED, json.dumps(list(row))))
+            connection.execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _open_checked(self) -> None:
         try:
-            self._connection = _open(self.path)
-        except (Corrupt, sqlite3.DatabaseError) as problem:
-            self.problem = str(problem)
-            self.set_aside = _set_aside(self.path)
-            self._connection = _open(self.path)
+            try:
+                self._connection = _open(self.path)
+            except (Corrupt, sqlite3.DatabaseError) as problem:
+                if isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF not in _CORRUPT:
+                    raise
+                self.problem = str(problem)
+                self.set_aside = _set_aside(self.path)
+                self._connection = _open(self.path)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(_remedy(error, self.path)) from None
         newest = self._connection.execute("SELECT id, hash FROM events ORDER BY id DESC LIMIT 1").fetchone()
         if newest:
             self._last_id, self._last_hash = newest
 
 
 class _Work:
-    __slots__ = ("action", "durable", "error", "future", "result")
+    __slots__ = ("action", "durable", "error", "future", "key", "result")
 
-    def __init__(self, action: Callable[[sqlite3.Connection], Any], durable: bool, future: asyncio.Future[Any]) -> None:
-        self.action, self.durable, self.future = action, durable, future
+    def __init__(
+        self,
+        action: Callable[[sqlite3.Connection], Any],
+        durable: bool,
+        future: asyncio.Future[Any],
+        key: tuple[str, str] | None = None,
+    ) -> None:
+        self.action, self.durable, self.future, self.key = action, durable, future, key
         self.result: Any = None
         self.error: Exception | None = None
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    # It holds the environments of jobs, so nobody else may read it; SQLite gives its companions the same rights.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
     connection.row_factory = sqlite3.Row
     try:
@@ -357,10 +411,12 @@ def _open(path: Path) -> sqlite3.Connection:
             raise Corrupt(problem)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
-            raise Corrupt(f"it was written by a newer llmos (schema {version}, this one knows {len(MIGRATIONS)})")
-        for number, migrate in enumerate(MIGRATIONS[version:], version + 1):
-            migrate(connection)
-            connection.execute(f"PRAGMA user_version={number}")
+            raise Unavailable(
+                f"the journal {path} was written by a newer llmos (schema {version}, this one knows {len(MIGRATIONS)}); "
+                "install that version again, or move the file away to begin without its jobs and its history"
+            )
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
         _verify_chain(connection, CHECKED_AT_START)
     except BaseException:
         connection.close()
@@ -369,22 +425,23 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _verify_chain(connection: sqlite3.Connection, newest: int) -> None:
-    """Raise `Corrupt` where an event's hash does not follow from its content and the event before it."""
-    previous: str | None = None
-    expected = 0
+    """Raise `Corrupt` where one of the newest events does not follow from its content and the event before it."""
     rows = connection.execute(
         "SELECT * FROM (SELECT id, at, kind, subject, uid, body, hash FROM events ORDER BY id DESC LIMIT ?) ORDER BY id",
-        (newest,),
-    )
+        (newest + 1,),
+    ).fetchall()
+    if len(rows) > newest:  # the one before them is taken as it is
+        last, previous = rows[0]["id"], rows[0]["hash"]
+        rows = rows[1:]
+    else:
+        pruned = connection.execute("SELECT value FROM facts WHERE name = ?", (_PRUNED,)).fetchone()
+        last, previous = json.loads(pruned["value"]) if pruned is not None else (0, "")
     for number, at, kind, subject, uid, body, digest in rows:
-        if previous is None and number == 1:
-            previous, expected = "", 1
-        if previous is not None:
-            if number != expected:
-                raise Corrupt(f"event {expected} is missing")
-            if _digest(previous, number, at, kind, subject, uid, body) != digest:
-                raise Corrupt(f"event {number} is not what was written")
-        previous, expected = digest, number + 1
+        if number != last + 1:
+            raise Corrupt(f"event {last + 1} is missing")
+        if _digest(previous, number, at, kind, subject, uid, body) != digest:
+            raise Corrupt(f"event {number} is not what was written")
+        last, previous = number, digest
 
 
 def _digest(previous: str, number: int, at: float, kind: str, subject: str, uid: int | None, body: str) -> str:
@@ -411,5 +468,6 @@ def _step(row: Row) -> Row:
     }
 
 
-def _remedy(error: sqlite3.Error, path: Path) -> str:
-    return f"the journal {path} cannot be written ({error}); free space on its disk or mend its permissions"
+def _remedy(error: Exception, path: Path) -> str:
+    why = error.strerror if isinstance(error, OSError) else error
+    return f"the journal {path} cannot be used ({why}); free space on its disk, or mend its permissions"

@@ -7,18 +7,18 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from llmos import __version__
-from llmos.errors import NotFound, TimedOut
+from llmos.errors import LlmosError, NotFound, TimedOut
 from llmos.kernel import explain
 from llmos.kernel.asking import Asking
 from llmos.kernel.caller import Caller
 from llmos.kernel.confinement import Confinement
 from llmos.kernel.executor import Executor
-from llmos.scheduler.focus import Focus
 from llmos.kernel.job_log import JobLogs
 from llmos.kernel.journal import Journal
 from llmos.kernel.process_end import wait_for_end
@@ -30,11 +30,16 @@ from llmos.machine import freezer, limits, procfs
 from llmos.machine.cgroup import Cgroups
 from llmos.machine.identity import Identity
 from llmos.nlui.worker_client import ModelWorker
+from llmos.scheduler.focus import Focus
 from llmos.settings import Settings
 
 log = logging.getLogger("llmos.kernel")
 
 _PAUSED, _LIMITED = "paused processes", "limited processes"
+
+
+MAX_LONG_READS = 4
+"""Walks through folders and descriptors at a time, so that they leave threads to everything else."""
 
 
 class Kernel:
@@ -56,8 +61,8 @@ class Kernel:
         self.settings = settings
         self.subscribers: set[Any] = set()
         self.started_at = time.time()
+        self.long_reads = asyncio.Semaphore(MAX_LONG_READS)
         self._reaper_pid: int | None = None
-        self._restored = False
         self._paused: list[freezer.Paused] = []
         self._limited: dict[str, limits.Held] = {}
 
@@ -76,7 +81,7 @@ class Kernel:
             )
             body = {"problem": self.journal.problem, "kept_as": str(self.journal.set_aside)}
             self.journal.note("journal.set_aside", "journal", None, body)
-        self.reaper = await Reaper.connect(state_dir, self._on_exit)
+        self.reaper = await Reaper.connect(state_dir, self._on_exit)  # exits of before are told again by `list`
         self._reaper_pid, _ = await self.reaper.ping()
         self.cgroups = await asyncio.to_thread(self._probe)
         self.confinement = Confinement(self.cgroups)
@@ -100,10 +105,12 @@ class Kernel:
         await self.focus.close()
         await self.supervisor.close()
         await self.logs.close()
-        if end_jobs:
-            await self.reaper.shutdown(force=True)
-        else:
-            await self.reaper.close()
+        try:
+            if end_jobs:
+                await self.reaper.shutdown(force=True)
+        except LlmosError as error:
+            log.warning("the reaper stays, for %s", error)
+        await self.reaper.close()
         self.journal.note("daemon.stopped", "llmosd", None, {"pid": os.getpid()})
         await self.journal.close()
 
@@ -158,7 +165,8 @@ class Kernel:
             await asyncio.wait_for(wait_for_end(identity), seconds or self.settings.jobs.stop_timeout_seconds)
         except TimeoutError:
             used = "KILL"
-            await asyncio.to_thread(identity.send, signal.SIGKILL)
+            with suppress(NotFound):  # it may just have ended
+                await asyncio.to_thread(identity.send, signal.SIGKILL)
             try:
                 await asyncio.wait_for(wait_for_end(identity), KILL_GRACE_SECONDS)
             except TimeoutError:
@@ -167,10 +175,10 @@ class Kernel:
 
     async def pause_processes(self, identities: list[Identity]) -> str:
         """Freeze processes that are no jobs, and remember what resuming them needs; returns what was used."""
-        paused = await asyncio.to_thread(freezer.pause, identities, self.cgroups)
-        self._paused.append(paused)
-        self._remember_paused()
-        return paused.means
+        for identity in identities:  # each apart, so that each can be resumed apart
+            self._paused.append(await asyncio.to_thread(freezer.pause, [identity], self.cgroups))
+            self._remember_paused()
+        return self._paused[-1].means
 
     async def resume_process(self, identity: Identity) -> None:
         """Let a process go on that was paused, by llmos or by anybody.
@@ -209,7 +217,6 @@ class Kernel:
         held: Mapping[str, Any] = await self.journal.fact(_LIMITED) or {}
         self._limited = {text: limits.Held.from_json(each) for text, each in held.items()}
         await self.supervisor.restore()
-        self._restored = True
         await self.focus.restore()
         await self.watches.restore()
         for step in await self.journal.unsettled():
@@ -225,8 +232,8 @@ class Kernel:
         return Cgroups.probe(own=Path(f"/proc/{self._reaper_pid}/cgroup"), parent=f"llmos-{digest}")
 
     def _on_exit(self, run: str, outcome: Exit) -> None:
-        if self._restored:  # before, restoring asks the reaper itself
-            self.supervisor.on_exit(run, asdict(outcome))
+        if (supervisor := getattr(self, "supervisor", None)) is not None:
+            supervisor.on_exit(run, asdict(outcome))
 
     def _publish(self, event: dict[str, Any]) -> None:
         for subscriber in list(self.subscribers):

@@ -168,3 +168,9 @@ METHODS: dict[str, Method] = {
     **{verb: _verb(syscall) for verb, syscall in SYSCALLS.items() if syscall.risk is not Risk.TALK},
 }
 assert METHODS.keys() >= PARAMS.keys()
+
+READS = frozenset(
+    ["plan.check", "events.subscribe", "logs.follow", "daemon.status", "rpc.discover", "doctor"]
+    + [verb for verb, syscall in SYSCALLS.items() if syscall.risk is Risk.READ]
+)
+"""Methods that change nothing: they are given up when the caller is gone."""

@@ -1,21 +1,20 @@
 """The states of a job and the one function that moves between them. Imports nothing of the project but its errors.
 
-                 ┌──────────── SCHEDULE ◀── any state at rest
-                 ▼
-    ┌────── scheduled ──┐
-    │                   │ START
-    │    waiting ───────┤
-    │  (after=JOB)      ▼
-    │                starting ──SPAWNED──▶ running ◀──RESUME── paused
-    │                 ▲   │                 │  │ │────PAUSE──▶   │
-    │           START │   │ BROKE           │  │                │
-    │                 │   ▼                 │  │ STOP           │ STOP
-    │               backoff ◀───RETRY───────┤  ▼                ▼
-    │                 │                     │ stopping ◀────────┘
-    │                 │ STOP                │  │
-    │                 ▼                     │  │ ENDED or BROKE
-    └──────────▶ stopped ◀──────ENDED───────┤  ▼
-                 failed  ◀──────BROKE───────┘ stopped
+    scheduled ─┐                      ┌──▶ paused ─┐
+    waiting ───┼──▶ starting ──▶ running           ├──▶ stopping ──▶ stopped
+    backoff ───┘       ▲              └────────────┘
+                       └── stopped, failed
+
+    START     scheduled, waiting, stopped, failed, backoff ──▶ starting
+    SPAWNED   starting ──▶ running; stopping ──▶ stopping
+    PAUSE     running ──▶ paused
+    RESUME    paused ──▶ running
+    STOP      starting, running, paused, stopping ──▶ stopping; backoff, waiting, scheduled, stopped, failed ──▶ stopped
+    ENDED     starting, running, paused, stopping ──▶ stopped
+    BROKE     starting, running, paused, waiting ──▶ failed; stopping ──▶ stopped
+    RETRY     starting, running, paused ──▶ backoff
+    SCHEDULE  scheduled, waiting, stopped, failed ──▶ scheduled
+    WAIT      scheduled, waiting, stopped, failed ──▶ waiting
 
 At rest are scheduled, waiting, stopped and failed: no process, and none will come by itself but by its timer or
 dependency. `START` leads to starting from every state without a process.
@@ -70,8 +69,8 @@ _MOVES: dict[Move, dict[State, State]] = {
     Move.PAUSE: {State.RUNNING: State.PAUSED},
     Move.RESUME: {State.PAUSED: State.RUNNING},
     Move.STOP: {
-        **dict.fromkeys([State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING], State.STOPPING),
-        **dict.fromkeys([State.BACKOFF, State.WAITING, State.STOPPED, State.FAILED], State.STOPPED),
+        **dict.fromkeys(ALIVE, State.STOPPING),
+        **dict.fromkeys([State.BACKOFF, *AT_REST], State.STOPPED),
     },
     Move.ENDED: dict.fromkeys(ALIVE, State.STOPPED),
     Move.BROKE: {**dict.fromkeys([*ALIVE, State.WAITING], State.FAILED), State.STOPPING: State.STOPPED},

@@ -11,6 +11,8 @@ import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -21,20 +23,23 @@ from llmos.kernel.confinement import Confinement
 from llmos.kernel.job import Job, timeout_seconds
 from llmos.kernel.job_log import JobLogs
 from llmos.kernel.journal import Journal
-from llmos.kernel.reaper_client import ForkRefused, Reaper, SpawnRequest
+from llmos.kernel.reaper_client import ForkRefused, KnownRun, Reaper, Spawned
 from llmos.kernel.states import ALIVE, AT_REST, Move, State, transition
+from llmos.kernel.timers import Timers
 from llmos.machine.identity import boot_id
 from llmos.settings import JobSettings
 
 log = logging.getLogger("llmos.supervisor")
 
-LONGEST_TIMER_SECONDS = 60.0
-"""A timer towards a wall-clock time is set anew at least this often, so that a clock that is set is noticed."""
-
 KILL_GRACE_SECONDS = 5.0
 """How long after KILL a process may take to be gone (it can hang in the kernel) before a stop gives up waiting."""
 
-ExitListener = Callable[[Job], None]
+FORK_ATTEMPTS = 4
+"""How often a start is tried when there is no room for one more process."""
+
+ENDING_SIGNALS = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT})
+
+JobListener = Callable[[Job], None]
 
 
 class Supervisor:
@@ -44,17 +49,22 @@ class Supervisor:
         self, settings: JobSettings, journal: Journal, reaper: Reaper, confinement: Confinement, logs: JobLogs
     ) -> None:
         self.jobs: dict[str, Job] = {}
-        self.exit_listeners: list[ExitListener] = []
+        self.start_listeners: list[JobListener] = []
+        self.exit_listeners: list[JobListener] = []
         self._settings = settings
         self._journal = journal
         self._reaper = reaper
         self._confinement = confinement
         self._logs = logs
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._alarms = Timers()
+        self._deadlines = Timers()
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._runs: dict[str, Job] = {}
+        self._pids: dict[int, Job] = {}
         self._early: dict[str, dict[str, Any]] = {}
+        self._restoring = True
+        self._ending = False
+        self._signalled: dict[str, tuple[float, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken: list[str] = []
 
@@ -71,8 +81,8 @@ class Supervisor:
             raise NotFound(f"there is no job {name!r}; `llmos jobs` lists them", name=name) from None
 
     def by_pid(self, pid: int) -> Job | None:
-        """The job whose main process that is."""
-        return next((job for job in self._runs.values() if job.pid == pid), None)
+        """The job whose main process that is; may be called from any thread."""
+        return self._pids.get(pid)
 
     def free_name(self, wanted: str) -> str:
         """`wanted`, or `wanted-2`, `wanted-3`… where it is taken."""
@@ -87,14 +97,15 @@ class Supervisor:
     async def define(self, job: Job) -> None:
         """Take on a new job: start it, or wait for its time or its predecessor.
 
-        :raises Conflict: a job of that name is there and not at rest.
-        :raises LlmosError: it cannot be started.
+        :raises Conflict: a job of that name is there and has not ended, or its predecessor has failed.
+        :raises LlmosError: it cannot be started; nothing is left of it.
         """
         old = self.jobs.get(job.name)
-        if old is not None and old.state not in AT_REST:
+        if old is not None and old.state not in (State.STOPPED, State.FAILED):
             raise Conflict(f"a job {job.name!r} is {old.state} already; stop it first, or choose another name")
         predecessor = self.get(job.after) if job.after else None
-        self._cancel(self._timers, job.name)
+        if predecessor is not None and predecessor.state is State.FAILED:
+            raise Conflict(f"{predecessor.name} has failed already ({predecessor.reason}); start it again first")
         self.jobs[job.name] = job
         if job.schedule:
             self._arm(job, schedule.first(job.schedule, time.time()))
@@ -106,6 +117,9 @@ class Supervisor:
             except LlmosError:
                 if old is None:
                     await self.forget(job)
+                else:
+                    self.jobs[job.name] = old
+                    self._journal.save_job(old.name, old.record())
                 raise
 
     async def start(self, job: Job, reason: str) -> None:
@@ -114,100 +128,106 @@ class Supervisor:
         :raises Conflict: it has one.
         :raises LlmosError: its process cannot be started; the job is then failed.
         """
-        self._cancel(self._timers, job.name)
-        job.run, job.boot, job.next_run_at = uuid.uuid4().hex, boot_id(), None
-        self._move(job, Move.START, reason)
-        run = job.run
+        state = self._next(job, Move.START)
+        if job.state is State.BACKOFF or not job.schedule:
+            self._alarms.cancel(job.name)
+            job.next_run_at = None
+        run = job.run = uuid.uuid4().hex
+        job.boot = boot_id()
+        self._set_state(job, state, reason)
         self._runs[run] = job
         try:
-            log_path = await self._logs.open(job)
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(ForkRefused),
-                stop=stop_after_attempt(4),
-                wait=wait_random_exponential(multiplier=0.05, max=1),
-                reraise=True,
-            ):
-                with attempt:
-                    spawned = await self._reaper.spawn(await self._request(job, log_path))
+            spawned = await self._spawn(job)
         except Exception as error:
             self._runs.pop(run, None)
-            job.run = job.pid = job.start_ticks = None
-            job.exit_code, job.exit_signal, job.ended_at = None, None, time.time()
-            self._settle(job, well=False, reason=f"could not be started: {error}", retry=job.failures > 0)
+            self._early.pop(run, None)
+            job.run = job.exit_code = job.exit_signal = None
+            job.ended_at = time.time()
+            self._settle(job, well=False, reason=f"could not be started: {_message(error)}", retry=job.failures > 0)
             raise
         job.pid, job.start_ticks, job.started_at = spawned.pid, spawned.start_ticks, time.time()
         job.exit_code = job.exit_signal = job.ended_at = None
-        self._move(job, Move.SPAWNED, f"pid {job.pid}")
-        if job.state is State.STOPPING:  # a stop came while it was starting
-            await self._reaper.signal(run, signal.SIGTERM, "tree")
-        if job.priority != "normal":
-            self._spawn_task(self._confinement.set_priority(job))
-        if (seconds := timeout_seconds(job)) is not None:
-            self._set_deadline(job, seconds)
+        self._pids[job.pid] = job
+        self._move(job, Move.SPAWNED, f"pid {job.pid}" if job.state is State.STARTING else job.reason)
         if (early := self._early.pop(run, None)) is not None:
             self._exited(job, early)
+            return
+        if (seconds := timeout_seconds(job)) is not None:
+            self._set_deadline(job, seconds)
+        if job.priority != "normal":
+            self._spawn_task(self._prioritise(job))
+        for listener in self.start_listeners:
+            listener(job)
+        if job.state is State.STOPPING:  # a stop came while it was starting
+            await self._reaper.signal(run, signal.SIGTERM, "tree")
 
-    async def stop(self, job: Job, timeout: float | None = None, reason: str = "as asked") -> None:
-        """End a job: TERM to its whole tree, and KILL after `timeout` seconds.
+    async def stop(self, job: Job, patience: float | None = None, reason: str = "as asked") -> None:
+        """End a job: TERM to its whole tree, and KILL after `patience` seconds. What it leaves behind is killed.
 
         :raises Conflict: it is scheduled and not running.
         :raises TimedOut: it outlives KILL, which a process that hangs in the kernel can.
         """
         if job.state is State.SCHEDULED:
             raise Conflict(f"{job.name} is not running; `unschedule {job.name}` takes it off its schedule")
-        self._cancel(self._timers, job.name)
-        alive = job.state in ALIVE
-        self._move(job, Move.STOP, reason)
-        if not alive:
+        job.failures = 0
+        if job.state not in ALIVE:
+            self._alarms.cancel(job.name)
+            job.next_run_at = None
+            self._move(job, Move.STOP, reason)
+            self._arm_again(job)
             return
+        self._move(job, Move.STOP, reason)
         ended = self.ended(job)
-        await self._signal(job, signal.SIGTERM)
-        if job.paused is not None:
-            await self._confinement.resume(job)
         try:
-            await asyncio.wait_for(asyncio.shield(ended), timeout or self._settings.stop_timeout_seconds)
-        except TimeoutError:
+            await self._signal(job, signal.SIGTERM)
+            await self._confinement.resume(job)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(ended), patience or self._settings.stop_timeout_seconds)
+                return
             await self._signal(job, signal.SIGKILL)
-            try:
-                await asyncio.wait_for(ended, KILL_GRACE_SECONDS)
-            except TimeoutError:
-                raise TimedOut(
-                    f"{job.name} (pid {job.pid}) is still there after KILL; it hangs in the kernel"
-                ) from None
+            await asyncio.wait_for(asyncio.shield(ended), KILL_GRACE_SECONDS)
+        except TimeoutError:
+            raise TimedOut(f"{job.name} (pid {job.pid}) is still there after KILL; it hangs in the kernel") from None
+        finally:
+            ended.cancel()
 
     async def restart(self, job: Job, reason: str = "restarted as asked") -> None:
         """Stop it where it runs, then start it."""
         if job.state in ALIVE:
             await self.stop(job, reason=reason)
-            self._cancel(self._timers, job.name)
         job.failures = 0
         job.restarts += 1
         await self.start(job, reason)
 
     async def kill(self, job: Job, number: int) -> None:
-        """Send a signal to the job's main process; one that ends it counts as a stop, so it is not restarted.
+        """Send a signal to the job's main process; one that soon ends it counts as a stop, so it is not restarted.
 
         :raises Conflict: it has no process.
         """
         if job.run is None or job.pid is None:
             raise Conflict(f"{job.name} is {job.state} and has no process to signal")
         name = signal.Signals(number).name
-        if number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT):
-            self._move(job, Move.STOP, f"{name} as asked")
+        if number in ENDING_SIGNALS:
+            self._signalled[job.run] = time.time() + self._settings.stop_timeout_seconds, f"{name} as asked"
         await self._reaper.signal(job.run, number, "main")
-        if job.paused is not None and number == signal.SIGKILL:
+        self._note(job, "signalled", {"signal": name.removeprefix("SIG"), "reason": "as asked"})
+        if number == signal.SIGKILL:
             await self._confinement.resume(job)
 
     async def pause(self, job: Job) -> str:
         """Freeze it with all its children; returns what was used."""
-        transition(job.state, Move.PAUSE)
+        self._next(job, Move.PAUSE)
         means = await self._confinement.pause(job)
-        self._move(job, Move.PAUSE, f"as asked, by {means}")
+        try:
+            self._move(job, Move.PAUSE, f"as asked, by {means}")
+        except Conflict:  # it has ended meanwhile, or is to end
+            await self._confinement.resume(job)
+            raise
         return means
 
     async def resume(self, job: Job) -> None:
         """Let it go on."""
-        transition(job.state, Move.RESUME)
+        self._next(job, Move.RESUME)
         await self._confinement.resume(job)
         self._move(job, Move.RESUME, "as asked")
 
@@ -230,10 +250,10 @@ class Supervisor:
     def set_schedule(self, job: Job, wanted: dict[str, str]) -> None:
         """Set when it runs; an empty schedule takes it off."""
         job.schedule = wanted
-        self._cancel(self._timers, job.name)
         if wanted:
             self._arm(job, schedule.first(wanted, time.time()))
-        else:
+        elif job.state is not State.BACKOFF:  # there the timer is that of the next try
+            self._alarms.cancel(job.name)
             job.next_run_at = None
             if job.state is State.SCHEDULED:
                 self._set_state(job, State.STOPPED, "taken off its schedule")
@@ -247,15 +267,19 @@ class Supervisor:
         """
         if job.state not in AT_REST:
             raise Conflict(f"{job.name} is {job.state}; stop it before it is removed")
-        self._cancel(self._timers, job.name)
+        self._alarms.cancel(job.name)
         del self.jobs[job.name]
+        self._release_waiters(job)
+        for waiting in self._waiting_for(job):
+            self._move(waiting, Move.BROKE, f"{job.name}, which it waited for, was removed")
+        await self.flush()  # the reaper must not tell of a run whose job is forgotten
         await self._journal.drop_job(job.name)
         self._journal.note("job.removed", job.name, None, {})
         await self._logs.remove(job)
         await self._confinement.remove(job)
 
     def ended(self, job: Job) -> asyncio.Future[None]:
-        """A future that is done when the job's present run has ended; cancel it to stop waiting."""
+        """A future that is done when the job's run has ended, or it came to rest without one; cancel it when done."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiters.setdefault(job.name, [])
         waiting.append(future)
@@ -268,44 +292,46 @@ class Supervisor:
         """Take up what was there: the journal's jobs, as the reaper and the machine say they are now."""
         for name, record in (await self._journal.jobs()).items():
             self.jobs[name] = Job.from_record(record)
-        known: set[str] = set()
-        for entry in await self._reaper.list():
-            label = entry.label if isinstance(entry.label, dict) else {}
-            job = self.jobs.get(label.get("name", ""))
-            if job is None and label:
-                job = self.jobs[label["name"]] = Job.from_record(label)
-            if job is None or (job.run != entry.run and job.run in known):
-                self._taken.append(entry.run)
-                continue
-            known.add(entry.run)
-            self._adopt(job, entry.run, entry.pid, entry.start_ticks, entry.started_at)
-            if entry.exit is not None:
-                self._exited(job, entry.exit)
+        entries = sorted(await self._reaper.list(), key=lambda entry: entry.started_at)
+        runs = {entry.run for entry in entries}
+        for entry in entries:
+            self._take_up(entry, runs)
         for job in list(self.jobs.values()):
-            if job.run is not None and job.run not in known:
+            if job.run is not None and job.run not in runs:
                 self._lost(job)
-            elif job.state is State.BACKOFF:
-                self._retry(job, job.reason)
-            elif job.state is State.SCHEDULED and job.next_run_at is not None:
-                self._arm(job, job.next_run_at)
+            elif job.next_run_at is not None:
+                self._set_alarm(job, job.next_run_at)
+            if job.state is State.STOPPING:
+                self._spawn_task(self.stop(job, reason=job.reason))
         for job in [job for job in self.jobs.values() if job.state is State.WAITING]:
             predecessor = self.jobs.get(job.after or "")
             if predecessor is not None and predecessor.state in AT_REST and predecessor.started_at:
                 self._wake_successors(predecessor)
+        self._restoring = False
+        told, self._early = self._early, {}
+        for run, exit_record in told.items():
+            self.on_exit(run, exit_record)
         await self.flush()
 
     async def end_all(self) -> None:
-        """Stop every job and wait for them."""
-        await asyncio.gather(
-            *(self.stop(job, reason="llmosd is shut down") for job in self.jobs.values() if job.state in ALIVE),
-            return_exceptions=True,
-        )
+        """Stop every job that runs and wait for it; nothing starts by itself any more."""
+        self._ending = True
+        self._alarms.close()
+        alive = [job for job in self.jobs.values() if job.state in ALIVE]
+        for job, problem in zip(
+            alive,
+            await asyncio.gather(
+                *(self.stop(job, reason="llmosd was shut down with its jobs") for job in alive), return_exceptions=True
+            ),
+            strict=True,
+        ):
+            if problem is not None:
+                log.warning("%s could not be stopped: %s", job.name, problem)
 
     async def close(self) -> None:
         """Drop the timers; the jobs live on under the reaper."""
-        for timers in (self._timers, self._deadlines):
-            for name in list(timers):
-                self._cancel(timers, name)
+        self._alarms.close()
+        self._deadlines.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -321,39 +347,54 @@ class Supervisor:
     def on_exit(self, run: str, exit_record: dict[str, Any]) -> None:
         """What the reaper tells of the end of a run."""
         job = self._runs.get(run)
-        if job is None:
+        if self._restoring or (job is not None and job.pid is None):
+            self._early[run] = exit_record  # told before it is known that it was started
+        elif job is None:
             self._taken.append(run)
-        elif job.state is State.STARTING or job.pid is None:
-            self._early[run] = exit_record
+        elif exit_record["signal"] == signal.SIGKILL and job.memory is not None:
+            self._spawn_task(self._killed(job, exit_record))
         else:
             self._exited(job, exit_record)
 
     # The life of a job
 
+    async def _spawn(self, job: Job) -> Spawned:
+        log_path = await self._logs.open(job)
+        request = await self._confinement.request(job, log_path)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(ForkRefused),
+            stop=stop_after_attempt(FORK_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )
+        return await retrying(self._reaper.spawn, request)
+
+    async def _killed(self, job: Job, exit_record: dict[str, Any]) -> None:
+        self._exited(job, {**exit_record, "oom": await self._confinement.ran_out_of_memory(job)})
+
     def _exited(self, job: Job, exit_record: dict[str, Any]) -> None:
-        assert job.run is not None
-        self._taken.append(job.run)
-        self._runs.pop(job.run, None)
-        self._cancel(self._deadlines, job.name)
-        ran = exit_record["at"] - (job.started_at or exit_record["at"])
-        asked = job.state is State.STOPPING
-        stop_reason = job.reason
-        job.exited(exit_record)
-        self._logs.ended(job)
-        if ran >= self._settings.healthy_seconds:
+        assert job.run is not None and job.pid is not None
+        run = job.run
+        self._taken.append(run)
+        self._runs.pop(run, None)
+        self._pids.pop(job.pid, None)
+        self._deadlines.cancel(job.name)
+        if exit_record["at"] - (job.started_at or exit_record["at"]) >= self._settings.healthy_seconds:
             job.failures = 0
-        how = job.ended_how() + (" (out of memory)" if exit_record.get("oom") else "")
+        asked = job.reason if job.state is State.STOPPING else ""
+        until, signalled = self._signalled.pop(run, (0.0, ""))
+        if not asked and exit_record["at"] <= until:
+            asked = signalled
+        job.exited({"run": run, **exit_record})
+        self._logs.ended(job)
+        well, how = job.ended_well(), job.ended_how() + (", out of memory" if exit_record.get("oom") else "")
         if asked:
-            self._settle(job, well=True, reason=f"{how}, {stop_reason}", retry=False)
+            self._settle(job, well=True, reason=f"{how}, {asked}", retry=False)
         else:
-            well = job.ended_well()
             retry = job.restart == "always" or (job.restart == "on-failure" and not well)
             self._settle(job, well=well, reason=how, retry=retry)
         for listener in self.exit_listeners:
             listener(job)
-        for waiter in self._waiters.pop(job.name, []):
-            if not waiter.done():
-                waiter.set_result(None)
         self._spawn_task(self.flush())
 
     def _settle(self, job: Job, *, well: bool, reason: str, retry: bool) -> None:
@@ -361,128 +402,151 @@ class Supervisor:
         if retry and job.state is not State.STOPPING:
             self._retry(job, reason)
             return
-        self._move(job, Move.ENDED if well else Move.BROKE, reason)
-        if job.recurs:
-            self._arm(job, schedule.following(job.schedule, time.time()), reason)
-        else:
+        if not job.recurs and job.next_run_at is None:
             job.schedule = {}
+        self._move(job, Move.ENDED if well else Move.BROKE, reason)
+        self._arm_again(job)
         self._wake_successors(job)
 
     def _retry(self, job: Job, reason: str) -> None:
-        """Start it again after the back-off: at once the first time, then doubling up to the cap, jittered by a tenth."""
+        """Start it again: at once the first time, then after a delay that doubles up to a cap, give or take a tenth."""
         settings = self._settings
         delay = 0.0
         if job.failures:
             delay = min(settings.backoff_cap_seconds, settings.backoff_first_seconds * 2 ** min(job.failures - 1, 30))
-            delay *= random.uniform(0.9, 1.1)  # noqa: S311
+            delay *= random.uniform(0.9, 1.1)
         job.failures += 1
         job.restarts += 1
         job.next_run_at = time.time() + delay
-        if job.state is not State.BACKOFF:
-            self._move(job, Move.RETRY, f"{reason}; again in {delay:.1f} s" if delay else f"{reason}; again at once")
-        self._set_timer(job, job.next_run_at)
+        self._move(job, Move.RETRY, f"{reason}; again in {delay:.1f} s" if delay else f"{reason}; again at once")
+        self._set_alarm(job, job.next_run_at)
 
     def _lost(self, job: Job) -> None:
         """A run that the journal knows and the reaper does not: the machine was restarted, or it never began."""
-        begun = job.state is not State.STARTING
         reason = "the machine was restarted" if job.boot != boot_id() else "its end was seen by nobody"
-        job.exited({"code": None, "signal": None, "at": time.time()})
-        if not begun:
+        if job.state is State.STARTING:
             reason = "llmosd ended before it was started"
-        self._settle(job, well=False, reason=reason, retry=job.restart != "never" and job.state is not State.STOPPING)
+        job.exited({"run": job.run, "code": None, "signal": None, "at": time.time()})
+        self._settle(job, well=False, reason=reason, retry=job.restart != "never")
+
+    def _waiting_for(self, job: Job) -> list[Job]:
+        return [other for other in self.jobs.values() if other.after == job.name and other.state is State.WAITING]
 
     def _wake_successors(self, job: Job) -> None:
-        for waiting in [other for other in self.jobs.values() if other.after == job.name]:
-            if waiting.state is not State.WAITING:
-                continue
+        for waiting in self._waiting_for(job):
             if job.state in AT_REST and job.ended_well():
-                self._spawn_task(self._start_by_itself(waiting, f"{job.name} has ended well"))
+                self._start_by_itself(waiting, f"{job.name} has ended well")
             elif job.state is State.FAILED:
                 self._move(waiting, Move.BROKE, f"{job.name}, which it waited for, failed: {job.reason}")
                 self._wake_successors(waiting)
 
-    async def _start_by_itself(self, job: Job, reason: str) -> None:
-        try:
-            await self.start(job, reason)
-        except LlmosError as error:
-            log.warning("%s: %s", job.name, error)
-        await self.flush()
+    def _start_by_itself(self, job: Job, reason: str) -> None:
+        async def begin() -> None:
+            try:
+                await self.start(job, reason)
+            finally:
+                await self.flush()
+
+        if not self._ending:
+            self._spawn_task(begin())
 
     # Timers
 
     def _arm(self, job: Job, at: float, reason: str = "") -> None:
-        """Have the schedule start the job at an instant; a running job keeps its state and its time."""
+        """Have the schedule start the job at an instant; a running job keeps its state."""
         job.next_run_at = at
         if job.state in AT_REST:
             self._move(job, Move.SCHEDULE, reason or schedule.in_words(job.schedule))
         else:
             self._note(job, "scheduled", {"schedule": job.schedule, "next_run_at": at})
-        self._set_timer(job, at)
+        self._set_alarm(job, at)
 
-    def _set_timer(self, job: Job, at: float) -> None:
-        self._cancel(self._timers, job.name)
-        delay = min(max(0.0, at - time.time()), LONGEST_TIMER_SECONDS)
-        self._timers[job.name] = asyncio.get_running_loop().call_later(delay, self._timer, job, at)
+    def _arm_again(self, job: Job) -> None:
+        """Put a job that has come to rest back on its schedule."""
+        if job.next_run_at is not None or job.recurs:
+            self._arm(job, job.next_run_at or schedule.following(job.schedule, time.time()), job.reason)
 
-    def _timer(self, job: Job, at: float) -> None:
-        if time.time() < at - 0.01:
-            self._set_timer(job, at)
-            return
-        self._timers.pop(job.name, None)
+    def _set_alarm(self, job: Job, at: float) -> None:
+        if not self._ending:
+            self._alarms.set(job.name, at, lambda: self._due(job))
+
+    def _due(self, job: Job) -> None:
+        """The time has come to start it: by its schedule or after its back-off."""
+        job.next_run_at = None
         if job.state is State.BACKOFF:
-            self._spawn_task(self._start_by_itself(job, "restarted after its back-off"))
-        elif job.state in AT_REST:
-            if not job.recurs:
-                job.schedule = {}
-            self._spawn_task(self._start_by_itself(job, "its time has come"))
-        elif job.recurs:  # still running: this time is left out
-            self._note(job, "skipped", {"reason": "the run before is not over"})
+            self._start_by_itself(job, "restarted after its back-off")
+            return
+        if not job.recurs:
+            job.schedule = {}
+        if job.state in AT_REST:
+            self._start_by_itself(job, "its time has come")
+            return
+        self._note(job, "skipped", {"reason": "the run before is not over"})
+        if job.recurs:
             self._arm(job, schedule.following(job.schedule, time.time()))
 
     def _set_deadline(self, job: Job, seconds: float) -> None:
+        """End the run when it has lasted that long from its start."""
+
         def late() -> None:
-            self._deadlines.pop(job.name, None)
-            self._spawn_task(self._end_late(job, seconds))
+            if job.state in ALIVE:
+                self._spawn_task(self.stop(job, reason=f"it ran longer than its timeout of {seconds:g} s"))
 
-        self._deadlines[job.name] = asyncio.get_running_loop().call_later(seconds, late)
-
-    async def _end_late(self, job: Job, seconds: float) -> None:
-        if job.state in ALIVE:
-            await self.stop(job, reason=f"it ran longer than its timeout of {seconds:g} s")
-
-    @staticmethod
-    def _cancel(timers: dict[str, asyncio.TimerHandle], name: str) -> None:
-        if (timer := timers.pop(name, None)) is not None:
-            timer.cancel()
+        self._deadlines.set(job.name, (job.started_at or time.time()) + seconds, late)
 
     # Plumbing
 
-    def _adopt(self, job: Job, run: str, pid: int | None, ticks: int | None, started_at: float | None) -> None:
-        job.run, job.pid, job.start_ticks, job.boot = run, pid, ticks, boot_id()
-        job.started_at = started_at
-        self._runs[run] = job
+    def _take_up(self, entry: KnownRun, runs: set[str]) -> None:
+        """Take up a run that the reaper knows, unless the journal has its end already."""
+        label = entry.label if isinstance(entry.label, dict) else {}
+        job = self.jobs.get(str(label.get("name")))
+        if job is None and label:  # llmosd was killed before the journal had it
+            job = self.jobs[str(label["name"])] = Job.from_record(label)
+        recorded = job is not None and any(past.get("run") == entry.run for past in job.recent)
+        if job is None or recorded or (job.run != entry.run and job.run in runs):
+            self._taken.append(entry.run)
+            return
+        self._alarms.cancel(job.name)
+        job.run, job.pid, job.start_ticks, job.boot = entry.run, entry.pid, entry.start_ticks, boot_id()
+        job.started_at = entry.started_at
+        self._runs[entry.run] = self._pids[entry.pid] = job
         if job.state not in (State.RUNNING, State.PAUSED, State.STOPPING):
             self._set_state(job, State.RUNNING, "found running")
-        if (seconds := timeout_seconds(job)) is not None and started_at is not None:
-            self._set_deadline(job, max(0.0, started_at + seconds - time.time()))
-        if job.state is State.STOPPING:
-            self._spawn_task(self.stop(job, reason=job.reason))
+        if entry.exit is not None:
+            self._exited(job, asdict(entry.exit))
+            return
+        if (seconds := timeout_seconds(job)) is not None:
+            self._set_deadline(job, seconds)
         self._logs.adopt(job)
 
-    async def _request(self, job: Job, log_path: str) -> SpawnRequest:
-        assert job.run is not None
-        return await self._confinement.request(job, log_path)
+    async def _prioritise(self, job: Job) -> None:
+        with suppress(NotFound, Conflict):  # it has ended meanwhile
+            await self._confinement.set_priority(job)
 
     async def _signal(self, job: Job, number: int) -> None:
         if job.run is not None and job.pid is not None:
-            await self._reaper.signal(job.run, number, "tree")
+            with suppress(NotFound):  # it has ended, and that will be told
+                await self._reaper.signal(job.run, number, "tree")
+
+    def _next(self, job: Job, move: Move) -> State:
+        try:
+            return transition(job.state, move)
+        except Conflict as problem:
+            raise Conflict(f"{job.name}: {problem.message}") from None
 
     def _move(self, job: Job, move: Move, reason: str) -> None:
-        self._set_state(job, transition(job.state, move), reason)
+        self._set_state(job, self._next(job, move), reason)
+
+    def _release_waiters(self, job: Job) -> None:
+        for waiter in self._waiters.pop(job.name, []):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _set_state(self, job: Job, state: State, reason: str) -> None:
         was, job.state, job.reason = job.state, state, reason
         self._note(job, str(state), {"from": str(was), "to": str(state), "reason": reason})
+        if state in (State.STOPPED, State.FAILED, State.BACKOFF):
+            self._release_waiters(job)
 
     def _note(self, job: Job, what: str, body: dict[str, Any]) -> None:
         self._journal.save_job(job.name, job.record())
@@ -500,3 +564,7 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _message(error: Exception) -> str:
+    return error.message if isinstance(error, LlmosError) else f"{type(error).__name__}: {error}"

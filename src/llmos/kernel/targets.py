@@ -1,15 +1,20 @@
 """Targets: what PID, NAME, JOB and WATCH of a line stand for, resolved to something that cannot be mistaken later."""
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from llmos.errors import NotFound
+from llmos.kernel.job import command_line
 from llmos.kernel.supervisor import Supervisor
 from llmos.machine.identity import Identity, boot_id
 from llmos.machine.processes import ProcessRow, find_by_name, process_row
+from llmos.machine.users import UserNames
+
+MAX_COMMAND = 1024
+"""Characters of a command line that a plan shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,10 @@ class JobTarget:
 
     name: str
     uid: int
-    user: str
     run: str | None
     pid: int | None
     started_at: float | None
-    command: str
+    argv: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -69,9 +73,9 @@ class JobTarget:
             "kind": "job",
             "name": self.name,
             "pid": self.pid,
-            "user": self.user,
+            "user": user_name(self.uid),
             "age_seconds": round(time.time() - self.started_at, 1) if self.pid and self.started_at else None,
-            "command": self.command,
+            "command": command_line(list(self.argv))[:MAX_COMMAND],
             "resolved": True,
         }
 
@@ -103,11 +107,7 @@ def job_target(supervisor: Supervisor, name: str) -> JobTarget:
     :raises NotFound: there is no such job.
     """
     job = supervisor.get(name)
-    from llmos.kernel.job import command_line
-
-    return JobTarget(
-        job.name, job.uid, user_name(job.uid), job.run, job.pid, job.started_at, command_line(job.argv)[:1024]
-    )
+    return JobTarget(job.name, job.uid, job.run, job.pid, job.started_at, tuple(job.argv))
 
 
 def process_targets(rows: Iterable[ProcessRow], supervisor: Supervisor) -> list[Resolved]:
@@ -145,16 +145,7 @@ def by_text(text: str, supervisor: Supervisor, excluded: frozenset[int]) -> list
     return process_targets(rows, supervisor)
 
 
+@cache
 def user_name(uid: int) -> str:
-    """The name of a user, or the number where it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def own_processes(reaper_pid: int | None, worker_pid: int | None) -> frozenset[int]:
-    """llmos's own processes."""
-    return frozenset(pid for pid in (os.getpid(), reaper_pid, worker_pid) if pid is not None)
+    """The name of a user, or the number where it has none; looked up once, for the owners of jobs are few."""
+    return UserNames()[uid]

@@ -36,7 +36,7 @@ SAMPLED = frozenset({"cpu", "memory", "disk", "gpu", "load", "temperature"})
 
 @dataclass(slots=True)
 class Standing:
-    """One standing watch. `granted` is the risk up to which its `then` was agreed to; `bound` what its `$N` stand for."""
+    """One standing watch. `granted`: the risk up to which its `then` was agreed to; `bound`: what its `$N` stand for."""
 
     number: int
     line: str
@@ -157,7 +157,9 @@ class Watches:
     async def put_back(self, record: dict[str, Any]) -> Standing:
         """Set again a watch that was dropped."""
         watch = Standing(**record)
-        watch.number = await self._kernel.journal.save_watch(watch.number, watch.record())
+        if watch.number in self.standing:  # its number was given away meanwhile
+            watch.number = 0
+        watch.number = await self._kernel.journal.save_watch(watch.number or None, watch.record())
         self._begin(watch)
         return watch
 
@@ -224,11 +226,13 @@ class Watches:
 
     async def _await_end(self, watch: Standing) -> None:
         """Fire when each process has ended, then drop the watch: none of them can come back."""
-        for record in watch.processes:
-            await wait_for_end(Identity.from_text(record["identity"]))
-            await self._fire(
-                watch, f"{record['name']} (pid {Identity.from_text(record['identity']).pid}) has ended", {}
-            )
+
+        async def one(record: dict[str, Any]) -> None:
+            identity = Identity.from_text(record["identity"])
+            await wait_for_end(identity)
+            await self._fire(watch, f"{record['name']} (pid {identity.pid}) has ended", {})
+
+        await asyncio.gather(*map(one, watch.processes))
         await self.drop(watch.number)
 
     async def _follow(self, watch: Standing) -> None:
@@ -244,7 +248,8 @@ class Watches:
         watch.last_fired_at = time.time()
         journal = self._kernel.journal
         journal.note("watch.fired", str(watch.number), watch.uid, {"line": watch.line, "reason": why, **seen})
-        await journal.save_watch(watch.number, watch.record())
+        if watch.number in self.standing:
+            await journal.save_watch(watch.number, watch.record())
         if watch.call.then is None:
             return
         bound = {int(line): [self._from_record(each) for each in found] for line, found in watch.bound.items()}
@@ -296,6 +301,9 @@ def _sample_each(watches: Sequence[Standing], identities: dict[int, list[Identit
             found.append(_sample(watch.call, watch.sampler, identities[watch.number]))
         except LlmosError as error:
             log.debug("%s: %s", watch.line, error)
+            found.append(None)
+        except Exception:
+            log.exception("%s cannot be sampled", watch.line)
             found.append(None)
     return found
 

@@ -83,7 +83,8 @@ class Schedule:
 
     def crons(self) -> Iterator[str]:
         """Every combination that says more than a plain daily time or interval does."""
-        dated = [f"{day} {month} *" for day in self.month_days[:_MAX_DAYS] for month in [*self.months[:4], "*"]]
+        dates = product(self.month_days[:_MAX_DAYS], [*self.months[:4], "*"])
+        dated = [f"{day} {month} *" for day, month in dates if _comes(day, month)]
         dated += [f"{day} {month} *" for month in self.months[:4] for day in ("1", "*")]
         dated += [f"* * {days}" for days in self.weekdays[:_MAX_DAYS]]
         dated += [f"* {month} {days}" for month in self.months[:3] for days in self.weekdays[:3]]
@@ -114,6 +115,14 @@ class Schedule:
         distinct = sorted(set(self.minutes))[:6]
         sets = [tuple(distinct), tuple(minute for minute in distinct if minute), *((minute,) for minute in distinct)]
         return list(dict.fromkeys(",".join(map(str, minutes)) for minutes in sets if minutes))
+
+
+def _comes(days: str, months: str) -> bool:
+    """Whether one of these days stands in one of these months; ranges of months always hold a long one."""
+    if not months.replace(",", "").isdigit():
+        return True
+    longest = max(29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 for month in map(int, months.split(",")))
+    return min(map(int, days.split(","))) <= longest
 
 
 def _runs(count: int) -> Iterator[tuple[int, int]]:

@@ -38,6 +38,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def idle_cores() -> int:
+    """Those of the usable cores that nothing else runs on at this moment, at least one."""
+    running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    return max(1, usable_cores() - (running - 1))
+
+
 @dataclass(slots=True)
 class Generation:
     """What came of one prompt: the text, how many tokens of each sort, and how sure the model was."""
@@ -64,6 +70,9 @@ class Generation:
 class LanguageModel:
     """A GGUF model in memory with one context of `context` tokens.
 
+    Args:
+        threads: threads to compute with; when absent every usable core for prompts, the idle ones for single tokens.
+
     Raises:
         ModelError: when the file cannot be loaded as a model.
     """
@@ -76,6 +85,7 @@ class LanguageModel:
             raise ModelError(f"{path} cannot be loaded as a GGUF model; fetch it again, or choose another")
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, BATCH, BATCH, 1
+        self._threads = threads
         params.n_threads = params.n_threads_batch = threads or usable_cores()
         params.no_perf = True
         created = llama_cpp.llama_init_from_model(self._model, params)
@@ -123,7 +133,7 @@ class LanguageModel:
 
     def prefill(self, tokens: Sequence[int], *, given_up: Callable[[], bool] = lambda: False) -> int:
         """Make the KV cache hold exactly `tokens`; returns how many of them it held already."""
-        self._check_room(len(tokens))
+        self.check_room(len(tokens))
         kept = 0
         for ours, theirs in zip(self._cached, tokens, strict=False):
             if ours != theirs:
@@ -153,11 +163,13 @@ class LanguageModel:
         if matcher and matcher.is_error():
             raise ModelError(f"the grammar is not valid: {matcher.get_error()}")
         limit = min(max_tokens, self.context_size - len(prompt))
-        self._check_room(len(prompt) + 1)
+        self.check_room(len(prompt) + 1)
         result = Generation(prompt=len(prompt))
         produced = self._forced(matcher)
         result.forced = len(produced)
         result.reused = self.prefill([*prompt, *produced], given_up=given_up)
+        # One token is too little work to wait for a thread that has to queue for its core.
+        llama_cpp.llama_set_n_threads(self._context, self._threads or idle_cores(), self._threads or usable_cores())
         while len(produced) < limit and not (matcher and matcher.is_stopped()):
             token, log_probability = self._choose(matcher)
             result.log_probabilities.append(log_probability)
@@ -243,7 +255,8 @@ class LanguageModel:
                 raise ModelError(f"the model could not evaluate {len(chunk)} tokens (llama_decode: {status})")
             self._cached += chunk
 
-    def _check_room(self, tokens: int) -> None:
+    def check_room(self, tokens: int) -> None:
+        """Raise when a prompt of so many tokens does not fit the context."""
         if tokens > self.context_size:
             raise ModelError(
                 f"the request makes a prompt of {tokens} tokens, more than the {self.context_size} that fit; shorten it"

@@ -96,11 +96,8 @@ class _Builder:
             case "schedule":
                 return _sequence(verb, parts.pop("job"), self._timing(parts))
             case "run":
-                parts = {name: part for name, part in parts.items() if name not in _TIMING} | {
-                    "at": _optional(self._timing(parts)),
-                    "on": parts["on"],
-                    "argv": parts["argv"],
-                }
+                parts["at"] = self._timing(parts)
+                parts = {name: part for name, part in parts.items() if name == "at" or name not in _TIMING}
         required = {name for name, argument in syscall.arguments.items() if argument.required}
         return _sequence(verb, *(part if name in required else _optional(part) for name, part in parts.items()))
 
@@ -182,7 +179,7 @@ class _Builder:
             case Kind.MOMENT:
                 return (*found.times, *found.durations)
             case Kind.CORES:
-                return found.numbers
+                return [number for number in found.numbers if float(number) > 0]
             case Kind.THRESHOLD:
                 return (*found.numbers, *found.sizes)
             case Kind.COUNT:

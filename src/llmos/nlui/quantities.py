@@ -18,6 +18,8 @@ MAX_CANDIDATES = 120
 MAX_READ_CHARS = 4000
 """How much of a request is read for quantities."""
 
+_DIGIT = re.compile(r"\d")
+"""Digits of any script, such as the full-width ones of Chinese text."""
 _CRON_FIELD = r"(?:[\d*][\d*/,-]*|(?:[a-z]{3})(?:[-,][a-z]{3})*)"
 _CRON = re.compile(
     rf"(?<![\w*/])[\d*][\d*/,-]*(?: +{_CRON_FIELD}){{4}}(?![\w*/,-])|@(?:hourly|daily|weekly|monthly)\b", re.IGNORECASE
@@ -40,7 +42,7 @@ class Candidates:
 
 def candidates(request: str) -> Candidates:
     """Every plausible value in a request; pure, and without any model."""
-    text = request[:MAX_READ_CHARS]
+    text = _DIGIT.sub(lambda digit: str(int(digit.group())), request[:MAX_READ_CHARS])
     readings = [quantities_en.read(text), quantities_zh.read(text)]
     crons = [*_spelled_crons(text), *(cron for reading in readings for cron in reading.crons)]
     numbers = [number for reading in readings for number in reading.numbers]

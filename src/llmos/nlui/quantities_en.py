@@ -289,4 +289,5 @@ def _numbers(spelled: str, text: str, found: Reading) -> None:
 
 
 def _canonical(number: str) -> str:
-    return number.rstrip("0").rstrip(".") if "." in number else str(int(number))
+    whole, _, rest = number.partition(".")
+    return f"{int(whole)}.{rest[:6]}".rstrip("0").rstrip(".") if rest else str(int(whole))

@@ -33,7 +33,7 @@ _CUT_CJK = re.compile(rf"[{_CJK}{_CJK_PUNCTUATION}]+")
 _CUT_CLAUSE = re.compile(rf"[{_CJK_PUNCTUATION}]+")
 _INNER = re.compile(r"[=:,;@|()\[\]{}<>\"'`+&→#!?*]+|->|'s\b|’s\b|/")
 _WHOLE_DISK = re.compile(r"\b(?:root|whole|entire|disk|drive|machine|sd card)\b|根|整|全|盘", re.IGNORECASE)
-_DIGITS = re.compile(r"\d{1,9}")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _JOINED = re.compile(rf"[^\s{_CJK_PUNCTUATION}]*[{_CJK}][^\s{_CJK_PUNCTUATION}]*")
 _PIECE = re.compile(rf"[{_CJK}]|[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*|\S")
 _PHRASE_PIECE = re.compile(rf"\s+|[{_CJK}]|[^\s{_CJK}\w]|[^\W{_CJK}]+(?:[.'’_/-][^\W{_CJK}]+)*")
@@ -77,7 +77,7 @@ class RequestSpans:
     @cached_property
     def new_names(self) -> list[str]:
         """Printed values that a new job may be called."""
-        words = (word for word in self._plain_words if "/" not in word and len(word) <= 128)
+        words = (word for word in self._plain_words if "/" not in word and len(word) <= 128 and word.isprintable())
         return [printed_value(word) for word in words if not (word.isascii() and word.isdigit())]
 
     @cached_property
@@ -95,7 +95,7 @@ class RequestSpans:
 
     @cached_property
     def _cjk_runs(self) -> list[str]:
-        runs = dict.fromkeys(_JOINED.findall(self._request))
+        runs = dict.fromkeys(filter(str.isprintable, _JOINED.findall(self._request)))
         return [_substring(_PIECE.findall(run)[:MAX_CHUNKS]) for run in list(runs)[:MAX_SEGMENTS]]
 
     def phrases(self, inside: bool) -> list[str]:

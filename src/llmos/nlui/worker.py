@@ -28,7 +28,7 @@ import llama_cpp
 
 from llmos.errors import LlmosError, TimedOut
 from llmos.nlui import prompt
-from llmos.nlui.decoding import LanguageModel, usable_cores
+from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.grammar import build_grammar
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Planner:
         state: a file that keeps the evaluated prompt between runs; written when absent or of another prompt.
     """
 
-    def __init__(self, model: Path, threads: int, state: Path | None) -> None:
+    def __init__(self, model: Path, threads: int | None, state: Path | None) -> None:
         began = time.perf_counter()
         self._model = LanguageModel(model, threads=threads)
         self._fit_prompt(min(self._model.context_size, self._model.trained_context) - REQUEST_ROOM)
@@ -70,9 +70,10 @@ class Planner:
         """Answer one request."""
         began = time.perf_counter()
         text = str(request["request"])
-        grammar = build_grammar(text, request.get("names") or []) if request.get("constrained", True) else None
         # The request is tokenized by itself: a control token written in it stays plain text.
         tokens = [*self._prefix, *self._opening, *self._model.tokenize(text, special=False), *self._closing]
+        self._model.check_room(len(tokens) + MAX_TOKENS)
+        grammar = build_grammar(text, request.get("names") or []) if request.get("constrained", True) else None
         result = self._model.generate(
             tokens, grammar, max_tokens=int(request.get("max_tokens") or MAX_TOKENS), given_up=given_up
         )
@@ -183,7 +184,7 @@ def main() -> int:
         prog="llmos.nlui.worker", description="Turns requests into plans, over JSON lines."
     )
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads to compute with (%(default)s)")
+    parser.add_argument("--threads", type=int, help="threads to compute with (those idle)")
     parser.add_argument("--state", type=Path, help="folder that keeps the evaluated prompt between runs")
     options = parser.parse_args()
     # What llama.cpp prints must not get between the lines: standard output becomes standard error.

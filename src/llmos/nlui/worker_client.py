@@ -13,6 +13,7 @@ is killed and started again.
 import asyncio
 import json
 import logging
+import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -311,6 +312,8 @@ class ModelWorker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
                 start_new_session=True,
+                # On a busy machine threads that spin for one another take each other's cores: passive ones are far faster.
+                env={**os.environ, "OMP_WAIT_POLICY": "passive"},
                 limit=MAX_LINE_BYTES,
             )
         except OSError as error:

@@ -1,7 +1,8 @@
 """A plan as a graph: which lines wait for which, and which are the same.
 
 References are edges. Lines that act run in the order written; a read waits for the act above it, an act for every read
-above it; reads between two acts run side by side. A line that stands again with no other act between is one line.
+above it; reads between two acts run side by side. A line that stands again with no other act and no wait between is one
+line.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def graph(plan: Sequence[Syscall]) -> list[Node]:
             after.add(last_act)
         if acts:
             after.update(reads)
-        since = range(last_act or 0, index) if call.verb not in REPEATABLE else range(0)
+        since = range(max({last_act or 0, *blockers}), index) if call.verb not in REPEATABLE else range(0)
         same = next((earlier for earlier in since if plan[earlier] == call and earlier not in merged), None)
         nodes.append(Node(index, frozenset(after), needs, same))
         if same is not None:

@@ -5,8 +5,9 @@
     arg   = value | key "=" value                       positional first, then keys in the order of the table
     value = bare | quoted                               bare: no space, quote or "="; quoted: a JSON string
 
-Printing a parsed plan and parsing a printed one give back the same, exactly. Both directions raise `PlanSyntaxError`
-naming the line and what to write instead.
+Printing a parsed plan and parsing a printed one give back the same, exactly; what cannot be read raises
+`PlanSyntaxError` naming the line and what to write instead. Verbs, keys and choices are written as the table has them;
+spaces may be any white space, and a quoted argument of argv may hold line breaks.
 """
 
 import json
@@ -22,10 +23,20 @@ from llmos.syscalls import SYSCALLS
 from llmos.syscalls.registry import Argument, Kind, Syscall
 
 MAX_PLAN_LINES = 64
+MAX_CHARACTERS = 128 * 1024
+"""Of a plan as it is written and as it prints."""
 _BARE = re.compile(r'[^\s"\'=]+')
 _KEY = re.compile(r"([a-z]+)=")
 _WORD = re.compile(r"\S+")
 _JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_LINE = re.compile(
+    r"""(?: "(?:[^"\\\n]|\\.)*+" | (?![^\S\n]--[^\S\n])[^\n] )*+      # values, those in quotes whole, up to " -- "
+        (?: [^\S\n]--[^\S\n]
+            (?: '[^']*+' | "(?:[^"\\]|\\.)*+" | \\. | [^\n'"\\] )*+   # argv, what is in quotes whole
+            (?: ['"\\].*+ )?+ )?+                                     # a quote that does not end takes all the rest
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 _SHELL_PLAIN = re.compile(r"[^\s\"'\\$`#]+")
 
 Plan = list[Syscall]
@@ -33,32 +44,58 @@ Plan = list[Syscall]
 
 def parse_plan(text: str | Iterable[str]) -> Plan:
     """Read a plan from text, or from one string a line; blank lines are skipped."""
-    lines = _split_lines(text) if isinstance(text, str) else [line for line in text if line.strip()]
+    return _read(_split_lines(text) if isinstance(text, str) else list(text))
+
+
+def plan_from_wire(plan: object) -> Plan:
+    """Read a plan as programs send it: text, or a list of lines and JSON calls."""
+    if isinstance(plan, str):
+        return parse_plan(plan)
+    if not isinstance(plan, list):
+        raise PlanSyntaxError("a plan is text or a list of lines", field="plan")
+    return _read(plan)
+
+
+def _read(items: list[Any]) -> Plan:
+    lines = [item for item in items if not isinstance(item, str) or item.strip()]
     if not lines:
-        raise PlanSyntaxError("the plan is empty; write one call a line, such as: port 3000")
+        raise PlanSyntaxError("the plan is empty; write one call a line, such as: port 3000", field="plan")
     if len(lines) > MAX_PLAN_LINES:
-        raise PlanSyntaxError(f"the plan has {len(lines)} lines, more than {MAX_PLAN_LINES}; split it")
-    calls = []
-    for number, line in enumerate(lines, 1):
+        raise PlanSyntaxError(f"the plan has {len(lines)} lines, more than {MAX_PLAN_LINES}; split it", field="plan")
+    calls: Plan = []
+    for number, item in enumerate(lines, 1):
         try:
-            calls.append(parse_line(line))
+            calls.append(parse_line(item) if isinstance(item, str) else from_json(item))
         except BadInput as error:
             raise PlanSyntaxError(f"line {number}: {error.message}", line=number, **error.data) from None
+    _check_length(sum(len(line) + 1 for line in print_plan(calls)))
     check_references(calls)
     return calls
 
 
+def _check_length(characters: int) -> None:
+    if characters > MAX_CHARACTERS:
+        raise PlanSyntaxError(f"the plan is longer than {MAX_CHARACTERS} characters; split it", field="plan")
+
+
 def parse_line(text: str) -> Syscall:
     """Read one line."""
+    _check_length(len(text))
     word = _WORD.search(text)
     if word is None:
         raise PlanSyntaxError("the line is empty")
+    if len(_split_lines(text)) > 1:
+        raise PlanSyntaxError("it is more than one line")
     syscall = _syscall(word.group())
     arguments: dict[str, Any] = {}
-    open_positionals = [argument for argument in syscall.arguments.values() if argument.positional]
+    places = [
+        argument.name
+        for argument in syscall.arguments.values()
+        if argument.positional and argument.kind is not Kind.ARGV
+    ]
     at = word.end()
     while (start := _skip_spaces(text, at)) < len(text):
-        if text.startswith("--", start) and _skip_spaces(text, start + 2) != start + 2 or text[start:] == "--":
+        if text[start : start + 2] == "--" and not text[start + 2 : start + 3].strip():
             arguments["argv"] = _shell_words(text[start + 2 :])
             break
         key = _KEY.match(text, start)
@@ -67,16 +104,16 @@ def parse_line(text: str) -> Syscall:
                 known = ", ".join(f"{name}=" for name, found in syscall.arguments.items() if not found.positional)
                 raise PlanSyntaxError(f"{syscall.verb} has no key {key[1]}=; it has {known or 'none'}", field=key[1])
             name, start = key[1], key.end()
-        elif open_positionals:
-            name = open_positionals.pop(0).name
+        elif places:
+            name = places.pop(0)
         else:
             value, _ = _value(text, start)
-            raise PlanSyntaxError(f"{syscall.verb} has no place for {value!r}; usage: {usage(syscall)}")
+            raise PlanSyntaxError(f"{syscall.verb} has no place for {values.shown(value)}; usage: {usage(syscall)}")
         if name in arguments:
             raise PlanSyntaxError(f"{name}= stands twice", field=name)
         arguments[name], at = _value(text, start)
         if at < len(text) and not text[at].isspace():
-            raise PlanSyntaxError(f"put {text[start:].split()[0]!r} in double quotes", field=name)
+            raise PlanSyntaxError(f"put {values.shown(text[start:].split()[0])} in double quotes", field=name)
     return syscall.build(arguments)
 
 
@@ -109,24 +146,6 @@ def from_json(item: object) -> Syscall:
     return _syscall(item["call"]).build(arguments)
 
 
-def plan_from_wire(plan: object) -> Plan:
-    """Read a plan as programs send it: text, or a list of lines and JSON calls."""
-    if isinstance(plan, str):
-        return parse_plan(plan)
-    if not isinstance(plan, list):
-        raise PlanSyntaxError("a plan is text or a list of lines", field="plan")
-    if len(plan) > MAX_PLAN_LINES or not plan:
-        raise PlanSyntaxError(f"a plan has 1 to {MAX_PLAN_LINES} lines, not {len(plan)}", field="plan")
-    calls = []
-    for number, item in enumerate(plan, 1):
-        try:
-            calls.append(parse_line(item) if isinstance(item, str) else from_json(item))
-        except BadInput as error:
-            raise PlanSyntaxError(f"line {number}: {error.message}", line=number, **error.data) from None
-    check_references(calls)
-    return calls
-
-
 def check_references(plan: Sequence[Syscall]) -> None:
     """Raise when a `$N` does not point at a line above its own."""
     for number, call in enumerate(plan, 1):
@@ -143,25 +162,21 @@ def usage(syscall: type[Syscall]) -> str:
 def _syscall(verb: str) -> type[Syscall]:
     if found := SYSCALLS.get(verb):
         return found
-    near = get_close_matches(verb, SYSCALLS, n=1)
-    raise PlanSyntaxError(f"there is no verb {verb!r}" + (f"; did you mean {near[0]}?" if near else ""), field=verb)
+    near = get_close_matches(verb[:32], SYSCALLS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(SYSCALLS)}"
+    raise PlanSyntaxError(f"there is no verb {values.shown(verb)}; {hint}", field="call")
 
 
 def _split_lines(text: str) -> list[str]:
-    """Cut text at newlines, except inside a quoted argv."""
-    lines: list[str] = []
-    held = ""
-    for piece in text.split("\n"):
-        held = f"{held}\n{piece}" if held else piece
-        if " -- " in held:
-            try:
-                shlex.split(held.partition(" -- ")[2])
-            except ValueError:
-                continue
-        if held.strip():
-            lines.append(held)
-        held = ""
-    return [*lines, held] if held.strip() else lines
+    """Cut text at newlines, those inside a quoted argument of argv excepted; blank lines are dropped."""
+    _check_length(len(text))
+    lines, at = [], 0
+    while at < len(text):
+        match = _LINE.match(text, at)
+        assert match is not None  # it matches the empty text
+        lines.append(match.group())
+        at = match.end() + 1
+    return [line for line in lines if line.strip()]
 
 
 def _skip_spaces(text: str, at: int) -> int:
@@ -175,14 +190,14 @@ def _value(text: str, start: int) -> tuple[str, int]:
     if text.startswith('"', start):
         quoted = _JSON_STRING.match(text, start)
         if quoted is None:
-            raise PlanSyntaxError(f"the quoted value {text[start:]!r} does not end, or is no JSON string")
+            raise PlanSyntaxError(f"the quoted value {values.shown(text[start:])} does not end, or is no JSON string")
         try:
             return str(json.loads(quoted.group())), quoted.end()
         except ValueError as error:
-            raise PlanSyntaxError(f"{quoted.group()} is no JSON string: {error}") from None
+            raise PlanSyntaxError(f"{values.shown(quoted.group())} is no JSON string: {error}") from None
     bare = _BARE.match(text, start)
     if bare is None:
-        raise PlanSyntaxError(f"a value is missing before {text[start:]!r}")
+        raise PlanSyntaxError(f"a value is missing before {values.shown(text[start:])}")
     return bare.group(), bare.end()
 
 

@@ -1,7 +1,9 @@
 """The value forms of the plan language: what each looks like, and what it means in base units.
 
 Values stay text, as they were written and brought to one form, so that a plan prints as it was read; the functions at
-the end turn them into bytes, seconds and cores.
+the end turn them into bytes, seconds and cores. Units, `none` and cron's nicknames may be in either case and are
+brought to the one that the table shows; `%`, `B` and `iB` at the end of a number or a size are dropped. Everything else
+is taken as it stands.
 """
 
 import re
@@ -15,11 +17,16 @@ DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 CRON_NICKNAMES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 LIFT = "none"
 
-REFERENCE = re.compile(r"\$([1-9]\d{0,3})")
-_SIZE = re.compile(r"(\d{1,12})([KMGT])(?:I?B)?")
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
-_TIME = re.compile(r"(\d{1,2}):(\d{2})")
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
+REFERENCE = re.compile(r"\$([1-9][0-9]{0,3})")
+_SIZE = re.compile(r"([0-9]{1,12})([KMGT])(?:I?B)?")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_NUMBER = re.compile(r"([0-9]{1,12})(\.[0-9]{1,6})?")
+
+
+def shown(value: str) -> str:
+    """A value as a message quotes it: at most 80 characters of it."""
+    return repr(value if len(value) <= 80 else f"{value[:79]}…")
 
 
 def text(value: str) -> str:
@@ -41,16 +48,16 @@ def filled(value: str) -> str:
 
 
 def name(value: str) -> str:
-    """A name a job can have: one to 128 characters, no line break, not a number (that is a PID) and no reference."""
+    """A name a job can have: 1 to 128 characters that print, not a number (that is a PID), no reference, no slash."""
     filled(value)
-    if len(value) > 128 or any(ord(char) < 32 for char in value):
-        raise ValueError("a name has at most 128 characters and no control characters")
+    if len(value) > 128 or not value.isprintable():
+        raise ValueError("a name has at most 128 characters, and only such as print")
     if value.isascii() and value.isdigit():
         raise ValueError(f"{value} is a number, and numbers are process ids; put a letter in the name")
     if value.startswith("$"):
-        raise ValueError(f"{value} begins with $, which marks a reference to a line above")
+        raise ValueError(f"{shown(value)} begins with $, which marks a reference to a line above")
     if "/" in value:
-        raise ValueError(f"{value} holds a slash")
+        raise ValueError(f"{shown(value)} holds a slash")
     return value
 
 
@@ -71,7 +78,7 @@ def size(value: str) -> str:
     """SIZE: whole digits and K, M, G or T, 1024-based."""
     match = _SIZE.fullmatch(value.upper())
     if not match:
-        raise ValueError(f"{value!r} is no size; write digits and K, M, G or T, such as 512M or 2G")
+        raise ValueError(f"{shown(value)} is no size; write digits and K, M, G or T, such as 512M or 2G")
     return f"{int(match[1])}{match[2]}"
 
 
@@ -79,7 +86,7 @@ def duration(value: str) -> str:
     """DUR: whole digits and s, m, h or d."""
     match = _DURATION.fullmatch(value.lower())
     if not match:
-        raise ValueError(f"{value!r} is no duration; write digits and s, m, h or d, such as 30s or 2h")
+        raise ValueError(f"{shown(value)} is no duration; write digits and s, m, h or d, such as 30s or 2h")
     return f"{int(match[1])}{match[2]}"
 
 
@@ -87,7 +94,7 @@ def time(value: str) -> str:
     """TIME: HH:MM on a 24-hour clock."""
     match = _TIME.fullmatch(value)
     if not match or int(match[1]) > 23 or int(match[2]) > 59:
-        raise ValueError(f"{value!r} is no time of day; write HH:MM on a 24-hour clock, such as 02:00")
+        raise ValueError(f"{shown(value)} is no time of day; write HH:MM on a 24-hour clock, such as 02:00")
     return f"{int(match[1]):02d}:{match[2]}"
 
 
@@ -99,24 +106,43 @@ def moment(value: str) -> str:
 def cron(value: str) -> str:
     """CRON: five fields, or @hourly, @daily, @weekly, @monthly."""
     words = " ".join(value.split())
+    if words.startswith("@"):
+        words = words.lower()
+    fields = CRON_NICKNAMES.get(words, words)
     try:
-        CronSim(CRON_NICKNAMES.get(words.lower(), words), datetime.now(UTC))
-    except CronSimError as error:
-        raise ValueError(f"{value!r} is no cron schedule ({error}); write five fields, such as 0 9 * * 1") from None
-    return words.lower() if words.startswith("@") else words
+        if len(fields) > 1000 or fields.count(" ") != 4:
+            raise CronSimError("Wrong number of fields")
+        comes = next(CronSim(fields, datetime.now(UTC)), None)
+    except (CronSimError, ValueError, AssertionError) as error:  # the last two from digits and steps it does not expect
+        why = f" ({error})" if isinstance(error, CronSimError) else ""
+        raise ValueError(f"{shown(value)} is no cron schedule{why}; write five fields, such as 0 9 * * 1") from None
+    if comes is None:
+        raise ValueError(f"{shown(value)} never comes; write a day that exists, such as 0 9 1 * *")
+    return words
 
 
 def number(value: str) -> str:
     """NUM: digits with at most one point; a percent sign is dropped."""
-    bare = value.removesuffix("%")
-    if not _NUMBER.fullmatch(bare):
-        raise ValueError(f"{value!r} is no number; write digits, such as 2 or 0.5")
-    return bare.rstrip("0").rstrip(".") if "." in bare else str(int(bare))
+    match = _NUMBER.fullmatch(value.removesuffix("%"))
+    if not match:
+        raise ValueError(f"{shown(value)} is no number; write digits, such as 2 or 0.5")
+    return f"{int(match[1])}{(match[2] or '').rstrip('0').rstrip('.')}"
 
 
 def threshold(value: str) -> str:
     """NUM or SIZE."""
     return size(value) if value[-1:].upper() in {*SIZE_UNITS, "B"} else number(value)
+
+
+def above_zero(form: Callable[[str], str]) -> Callable[[str], str]:
+    """The form, zero excepted: what nothing can run within."""
+
+    def check(value: str) -> str:
+        if not (checked := form(value)).strip("0.KMGT"):
+            raise ValueError(f"{shown(value)} leaves nothing to run with; write more than zero")
+        return checked
+
+    return check
 
 
 def liftable(form: Callable[[str], str]) -> Callable[[str], str]:

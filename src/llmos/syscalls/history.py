@@ -5,8 +5,10 @@ from typing import Any
 from llmos.errors import LlmosError, NotFound
 from llmos.kernel import explain
 from llmos.kernel.step import Outcome, Step
+from llmos.kernel.targets import job_target
 from llmos.plan import language
-from llmos.syscalls.registry import Count, Risk, Syscall, Target, positional
+from llmos.plan.risk import Risk
+from llmos.syscalls.registry import Count, Syscall, Target, positional
 
 
 class History(Syscall, verb="history", risk=Risk.READ):
@@ -44,6 +46,7 @@ class Undo(Syscall, verb="undo", risk=Risk.CHANGE):
         rows: list[dict[str, Any]] = []
         for done in wanted:
             try:
+                self._require_rights(step, done["undo"])
                 await language.from_json(done["call"]).take_back(step.kernel, done["undo"])
             except LlmosError as error:
                 await step.kernel.journal.mark_undone(done["id"])
@@ -52,6 +55,12 @@ class Undo(Syscall, verb="undo", risk=Risk.CHANGE):
             await step.kernel.journal.mark_undone(done["id"])
             rows.append({"step": done["id"], "line": done["line"]})
         return Outcome(rows)
+
+    @staticmethod
+    def _require_rights(step: Step, undo: dict[str, Any]) -> None:
+        """A job's name may have become another user's since."""
+        for name in undo.get("jobs", ()):
+            Step(step.kernel, step.caller, {"job": [job_target(step.kernel.supervisor, name)]}).require_rights()
 
 
 def _row(step: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
@@ -11,11 +12,12 @@ from pydantic import model_validator
 from llmos.errors import NotFound, TimedOut, Unsupported
 from llmos.kernel.job import Job as ManagedJob
 from llmos.kernel.job import name_from
+from llmos.kernel.process_end import wait_for_end
 from llmos.kernel.states import ALIVE, State
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import JobTarget, job_target
-from llmos.kernel.process_end import wait_for_end
 from llmos.plan import values
+from llmos.plan.risk import Risk
 from llmos.syscalls.process import Priority
 from llmos.syscalls.registry import (
     Argv,
@@ -28,7 +30,6 @@ from llmos.syscalls.registry import (
     NewName,
     Node,
     Path,
-    Risk,
     Size,
     Syscall,
     Target,
@@ -80,22 +81,23 @@ class Wait(Syscall, verb="wait", risk=Risk.READ, blocks=True):
 
     async def act(self, step: Step) -> Outcome:
         limit = values.seconds_of(self.timeout) if self.timeout is not None else None
+        jobs = step.jobs()
         waits: list[Any] = [wait_for_end(process.identity) for process in step.processes()]
-        waits += [step.kernel.supervisor.ended(job) for job in step.jobs() if job.state in ALIVE or _comes(job)]
+        waits += [step.kernel.supervisor.ended(job) for job in jobs if job.state in ALIVE or _comes(job)]
         try:
             await asyncio.wait_for(asyncio.gather(*waits), limit)
         except TimeoutError:
             raise TimedOut(f"{self.target} had not ended after {self.timeout}") from None
         rows: list[dict[str, Any]] = [
             {"name": job.name, "state": str(job.state), "exit_code": job.exit_code, "reason": job.reason}
-            for job in step.jobs()
+            for job in jobs
         ]
         rows += [{"name": process.name, "state": "ended", "exit_code": None} for process in step.processes()]
         return Outcome(rows[0] if len(rows) == 1 else rows, step.target())
 
 
 class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
-    """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB has ended well (after).
+    """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB ended well (after).
 
     `cpu` is in cores, 0.5 allowed; `gpu` says how many cards.
     """
@@ -130,12 +132,15 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
         cwd = await asyncio.to_thread(kernel.path_of, self.cwd or ".", caller)
         if not await asyncio.to_thread(os.path.isdir, cwd):
             raise NotFound(f"the working directory {cwd} does not exist", field="cwd")
+        env = await asyncio.to_thread(caller.environment)
+        if self.name in kernel.supervisor.jobs:  # it takes the place of that job, where it has ended
+            Step(kernel, caller, {"name": [job_target(kernel.supervisor, self.name)]}).require_rights()
         after = [target.name for target in step.target("after") if isinstance(target, JobTarget)]
         job = ManagedJob(
             name=self.name or kernel.supervisor.free_name(name_from(self.argv)),
             argv=list(self.argv),
             cwd=cwd,
-            env=await asyncio.to_thread(caller.environment),
+            env=env,
             uid=caller.uid,
             gid=caller.gid,
             restart=self.restart,
@@ -149,13 +154,11 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
         )
         await kernel.supervisor.define(job)
         await kernel.supervisor.flush()
-        return Outcome(job.as_json(), [job_target(kernel.supervisor, job.name)], {"job": job.name})
+        return Outcome(job.as_json(), [job_target(kernel.supervisor, job.name)], {"jobs": [job.name]})
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
-        job = kernel.supervisor.get(undo["job"])
-        if job.state is State.SCHEDULED:
+        for job in map(kernel.supervisor.get, undo["jobs"]):
             kernel.supervisor.set_schedule(job, {})
-        else:
             await kernel.supervisor.stop(job, reason="taken back")
 
 
@@ -183,11 +186,16 @@ class Stop(Syscall, verb="stop", risk=Risk.DESTROY, inverse="start", risk_note="
         seconds = values.seconds_of(self.timeout) if self.timeout is not None else None
         running = [job.name for job in step.jobs() if job.state in ALIVE]
         rows: list[dict[str, Any]] = []
-        await asyncio.gather(*(kernel.supervisor.stop(job, seconds) for job in step.jobs()))
+        jobs = step.jobs()
+        done = await asyncio.gather(
+            *(kernel.supervisor.stop(job, seconds) for job in jobs),
+            *(kernel.stop_process(process, seconds, step.caller) for process in step.processes()),
+            return_exceptions=True,
+        )
         await kernel.supervisor.flush()
-        rows += [job.as_json() for job in step.jobs()]
-        for process in step.processes():
-            rows.append(await kernel.stop_process(process, seconds, step.caller))
+        _raise_first(done)
+        rows += [job.as_json() for job in jobs]
+        rows += [row for row in done if isinstance(row, dict)]
         return Outcome(rows, step.target(), {"jobs": running} if running else None)
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
@@ -226,7 +234,7 @@ class Schedule(Syscall, verb="schedule", risk=Risk.CHANGE, inverse="schedule bac
         return await _set_schedules(step, _schedule_of(self))
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
-        await _put_schedules_back(step, undo)
+        await _put_schedules_back(kernel, undo)
 
 
 class Unschedule(Syscall, verb="unschedule", risk=Risk.CHANGE, inverse="schedule"):
@@ -238,7 +246,7 @@ class Unschedule(Syscall, verb="unschedule", risk=Risk.CHANGE, inverse="schedule
         return await _set_schedules(step, {})
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
-        await _put_schedules_back(step, undo)
+        await _put_schedules_back(kernel, undo)
 
 
 class Remove(Syscall, verb="remove", risk=Risk.DESTROY):
@@ -293,10 +301,14 @@ async def _each(step: Step, argument: str, act: Any) -> Outcome:
     jobs = step.only_jobs(argument)
     done = await asyncio.gather(*(act(job) for job in jobs), return_exceptions=True)
     await step.kernel.supervisor.flush()
-    for failure in done:
-        if isinstance(failure, BaseException):
-            raise failure
+    _raise_first(done)
     return Outcome([job.as_json() for job in jobs], step.target(argument), {"jobs": [job.name for job in jobs]})
+
+
+def _raise_first(done: Sequence[Any]) -> None:
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
 
 
 async def _set_schedules(step: Step, schedule: dict[str, str]) -> Outcome:
@@ -307,10 +319,10 @@ async def _set_schedules(step: Step, schedule: dict[str, str]) -> Outcome:
     for job in jobs:
         step.kernel.supervisor.set_schedule(job, dict(schedule))
     await step.kernel.supervisor.flush()
-    return Outcome([job.as_json() for job in jobs], step.target("job"), {"schedules": undo})
+    return Outcome([job.as_json() for job in jobs], step.target("job"), {"jobs": undo})
 
 
-async def _put_schedules_back(step: Step, undo: dict[str, Any]) -> None:
-    for name, schedule in undo["schedules"].items():
-        step.kernel.supervisor.set_schedule(step.kernel.supervisor.get(name), schedule)
-    await step.kernel.supervisor.flush()
+async def _put_schedules_back(kernel: "Kernel", undo: dict[str, Any]) -> None:
+    for name, schedule in undo["jobs"].items():
+        kernel.supervisor.set_schedule(kernel.supervisor.get(name), schedule)
+    await kernel.supervisor.flush()

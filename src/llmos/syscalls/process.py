@@ -2,23 +2,25 @@
 
 import asyncio
 import signal as signals
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import JsonValue, model_validator
+from pydantic import model_validator
 
 from llmos.errors import Conflict, NotFound
+from llmos.kernel.confinement import bounds_of
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import JobTarget, ProcessTarget, process_targets
-from llmos.machine import limits, open_files, priority, processes, sockets
+from llmos.machine import open_files, priority, processes, sockets
 from llmos.machine.identity import Identity
 from llmos.plan import values
+from llmos.plan.risk import Risk
 from llmos.syscalls.registry import (
     CoresLimit,
     Count,
     Path,
     Port,
     ProcessName,
-    Risk,
     SizeLimit,
     Syscall,
     Target,
@@ -78,11 +80,11 @@ class Tree(Syscall, verb="tree", risk=Risk.READ):
     target: Target | None = positional()
 
     async def act(self, step: Step) -> Outcome:
-        roots = _pids(step) if self.target is not None else [None]
+        roots: list[int | None] = [*_pids(step)] if self.target is not None else [None]
         rows: list[dict[str, Any]] = []
         for root in roots:
-            for row in await asyncio.to_thread(processes.process_tree, root):
-                rows.append({"depth": row.depth, **row.process.as_json()})
+            found = await asyncio.to_thread(processes.process_tree, root)
+            rows += [{"depth": row.depth, **row.process.as_json()} for row in found]
         return Outcome(rows, step.target())
 
 
@@ -105,8 +107,7 @@ class Files(Syscall, verb="files", risk=Risk.READ, private=True):
     async def act(self, step: Step) -> Outcome:
         rows: list[dict[str, Any]] = []
         for pid in _pids(step):
-            for file in await asyncio.to_thread(open_files.open_files, pid):
-                rows.append({"pid": pid, **file.as_json()})
+            rows += [{"pid": pid, **file.as_json()} for file in await asyncio.to_thread(open_files.open_files, pid)]
         return Outcome(rows, step.target())
 
 
@@ -116,7 +117,9 @@ class Holders(Syscall, verb="holders", risk=Risk.READ):
     path: Path
 
     async def act(self, step: Step) -> Outcome:
-        found = await asyncio.to_thread(open_files.holders, step.kernel.path_of(self.path, step.caller))
+        path = await asyncio.to_thread(step.kernel.path_of, self.path, step.caller)
+        async with step.kernel.long_reads:
+            found = await asyncio.to_thread(open_files.holders, path)
         rows = await asyncio.to_thread(_rows, [each.pid for each in found.holders])
         return Outcome([each.as_json() for each in found.holders], process_targets(rows, step.kernel.supervisor))
 
@@ -127,9 +130,9 @@ class Pause(Syscall, verb="pause", risk=Risk.CHANGE, inverse="resume"):
     target: Target
 
     async def act(self, step: Step) -> Outcome:
-        rows: list[dict[str, Any]] = []
-        for job in step.jobs():
-            rows.append({"name": job.name, "pid": job.pid, "means": await step.kernel.supervisor.pause(job)})
+        rows: list[dict[str, Any]] = [
+            {"name": job.name, "pid": job.pid, "means": await step.kernel.supervisor.pause(job)} for job in step.jobs()
+        ]
         if identities := [process.identity for process in step.processes()]:
             means = await step.kernel.pause_processes(identities)
             rows += [_acted(process, means=means) for process in step.processes()]
@@ -213,7 +216,7 @@ class Limit(Syscall, verb="limit", risk=Risk.CHANGE, inverse="limit back"):
             undo["jobs"][job.name] = {name: getattr(job, name) or values.LIFT for name in wanted}
             rows.append({"name": job.name, "pid": job.pid, **wanted, **await step.kernel.supervisor.limit(job, wanted)})
         for process in step.processes():
-            done = await step.kernel.limit_process(process.identity, _bounds(wanted))
+            done = await step.kernel.limit_process(process.identity, bounds_of(wanted))
             undo["processes"][process.identity.as_text()] = done.previous
             rows.append(_acted(process, **wanted, means=dict(done.means), caveats=done.caveats))
             step.kernel.note("process.limited", process, step.caller, {"limits": wanted, "means": dict(done.means)})
@@ -256,22 +259,22 @@ async def _show_job(step: Step, name: str) -> dict[str, Any]:
     job = step.kernel.supervisor.get(name)
     shown = {**job.as_json(), "log": str(step.kernel.logs.path(name)), "recent": job.recent}
     if job.pid is not None:
-        try:
+        with suppress(NotFound):  # it has just ended; the next look says so
             shown["process"] = await asyncio.to_thread(processes.describe, job.pid)
-        except NotFound:
-            pass  # it has just ended; the next look says so
     return shown
 
 
-def _pids(step: Step) -> list[int | None]:
+def _pids(step: Step) -> list[int]:
     """The processes that the step's target has.
 
     :raises Conflict: a job among them has none.
     """
+    pids: list[int] = []
     for job in step.jobs():
         if job.pid is None:
             raise Conflict(f"{job.name} is {job.state} and has no process")
-    return [*(job.pid for job in step.jobs()), *(process.pid for process in step.processes())]
+        pids.append(job.pid)
+    return [*pids, *(process.pid for process in step.processes())]
 
 
 def _names(step: Step) -> dict[str, Any]:
@@ -300,10 +303,3 @@ def _rows(pids: list[int]) -> list[processes.ProcessRow]:
 def _renice(identity: Identity, word: str) -> tuple[dict[str, Any], list[str]]:
     before = priority.get(identity).as_json()
     return before, priority.apply([identity], word)
-
-
-def _bounds(texts: dict[str, str]) -> limits.Bounds:
-    return {
-        kind: None if text == values.LIFT else float(text) if kind == "cpu" else values.bytes_of(text)
-        for kind, text in texts.items()
-    }  # type: ignore[return-value]

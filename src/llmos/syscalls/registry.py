@@ -72,28 +72,40 @@ def _count(value: object) -> object:
     """Whole numbers from the text of a line, in digits alone."""
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit() and len(value) <= 9):
-            raise ValueError(f"{value!r} is not a whole number")
+            raise ValueError(f"{values.shown(value)} is not a whole number")
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise ValueError("it is not a whole number")
     return value
+
+
+MAX_ARGV_BYTES = 128 * 1024
+"""What Linux takes as one argument (MAX_ARG_STRLEN, execve(2)); here for all of them together."""
 
 
 def _argv(value: list[str]) -> list[str]:
     if not value[0].strip():
         raise ValueError("the command is empty")
-    return [values.text(word) for word in value]
+    if sum(len(values.text(word).encode()) + 1 for word in value) > MAX_ARGV_BYTES:
+        raise ValueError(f"the command is longer than {MAX_ARGV_BYTES} bytes; put it in a script and run that")
+    return value
 
 
 def _line(value: str) -> str:
-    from llmos.plan.language import parse_line, print_line
+    from llmos.plan.language import MAX_CHARACTERS, parse_line, print_line
 
-    call = parse_line(value)
+    try:
+        call = parse_line(value)
+    except BadInput as error:
+        raise ValueError(error.message) from None
     if call.risk is Risk.TALK:
         raise ValueError(f"{call.verb} cannot stand in then=")
-    return print_line(call)
+    if len(line := print_line(call)) > MAX_CHARACTERS:
+        raise ValueError(f"it is longer than {MAX_CHARACTERS} characters")
+    return line
 
 
+_size, _cores = values.above_zero(values.size), values.above_zero(values.number)
 Target = Annotated[str, Kind.TARGET, BeforeValidator(_as_text), AfterValidator(values.target)]
 Job = Annotated[str, Kind.JOB, AfterValidator(values.target)]
 WatchRef = Annotated[str, Kind.WATCH, BeforeValidator(_as_text), AfterValidator(values.target)]
@@ -103,10 +115,10 @@ User = Annotated[str, Kind.USER, AfterValidator(values.filled)]
 Node = Annotated[str, Kind.NODE, AfterValidator(values.filled)]
 Port = Annotated[int, Kind.PORT, BeforeValidator(_count), Field(ge=1, le=65535)]
 Path = Annotated[str, Kind.PATH, AfterValidator(values.path)]
-Size = Annotated[str, Kind.SIZE, AfterValidator(values.size)]
-Cores = Annotated[str, Kind.CORES, BeforeValidator(_as_text), AfterValidator(values.number)]
-SizeLimit = Annotated[str, Kind.SIZE, AfterValidator(values.liftable(values.size))]
-CoresLimit = Annotated[str, Kind.CORES, BeforeValidator(_as_text), AfterValidator(values.liftable(values.number))]
+Size = Annotated[str, Kind.SIZE, AfterValidator(_size)]
+Cores = Annotated[str, Kind.CORES, BeforeValidator(_as_text), AfterValidator(_cores)]
+SizeLimit = Annotated[str, Kind.SIZE, AfterValidator(values.liftable(_size))]
+CoresLimit = Annotated[str, Kind.CORES, BeforeValidator(_as_text), AfterValidator(values.liftable(_cores))]
 Count = Annotated[int, Kind.COUNT, BeforeValidator(_count), Field(ge=1, le=1_000_000)]
 Duration = Annotated[str, Kind.DURATION, AfterValidator(values.duration)]
 Time = Annotated[str, Kind.TIME, AfterValidator(values.time)]
@@ -205,7 +217,7 @@ class Syscall(BaseModel):
             case "missing":
                 problem = f"{cls.verb} needs {field}"
             case "extra_forbidden":
-                problem = f"{cls.verb} has no argument {field!r}"
+                problem, field = f"{cls.verb} has no argument {values.shown(field)}", "args"
             case "value_error":
                 problem = str(first["msg"]).removeprefix("Value error, ")
                 problem = f"{cls.verb}: {field}: {problem}" if field else f"{cls.verb}: {problem}"

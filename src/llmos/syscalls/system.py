@@ -5,8 +5,8 @@ from typing import Literal
 
 from llmos.kernel.step import Outcome, Step
 from llmos.machine import disk, state
-
-from llmos.syscalls.registry import Count, Path, Risk, Syscall
+from llmos.plan.risk import Risk
+from llmos.syscalls.registry import Count, Path, Syscall
 
 Aspect = Literal["cpu", "memory", "disk", "network", "gpu", "load", "uptime", "pressure", "temperature"]
 
@@ -28,5 +28,6 @@ class Usage(Syscall, verb="usage", risk=Risk.READ):
 
     async def act(self, step: Step) -> Outcome:
         path = await asyncio.to_thread(step.kernel.path_of, self.path, step.caller)
-        found = await asyncio.to_thread(disk.largest, path, self.limit or 10)
+        async with step.kernel.long_reads:
+            found = await asyncio.to_thread(disk.largest, path, self.limit or 10)
         return Outcome(found.as_json())

@@ -1,6 +1,7 @@
 """The two answers of the model that run nothing: a question back, and a refusal."""
 
-from llmos.syscalls.registry import Risk, Sentence, Syscall
+from llmos.plan.risk import Risk
+from llmos.syscalls.registry import Sentence, Syscall
 
 
 class Ask(Syscall, verb="ask", risk=Risk.TALK):

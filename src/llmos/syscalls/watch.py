@@ -6,7 +6,8 @@ from pydantic import model_validator
 
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import WatchTarget
-from llmos.syscalls.registry import Argument, Duration, Line, Risk, Syscall, Target, Text, Threshold, WatchRef, key
+from llmos.plan.risk import Risk
+from llmos.syscalls.registry import Argument, Duration, Line, Syscall, Target, Text, Threshold, WatchRef, key
 
 if TYPE_CHECKING:
     from llmos.kernel.kernel import Kernel
