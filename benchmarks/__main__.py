@@ -34,7 +34,9 @@ def main() -> None:
         return
     table = Table("benchmark", "what", "measured", "bare", "ratio", "target")
     for row in rows:
-        table.add_row(row["benchmark"], *(str(row.get(key, "")) for key in ("what", "measured", "bare", "ratio", "target")))
+        table.add_row(
+            row["benchmark"], *(str(row.get(key, "")) for key in ("what", "measured", "bare", "ratio", "target"))
+        )
     Console().print(table)
 
 

@@ -39,10 +39,11 @@ class Daemon:
 
     def start(self) -> "Daemon":
         """Start it, and return when it answers."""
-        with open(self.folder / "llmosd.log", "ab") as log:
+        command: list[str | Path] = [sys.executable, "-X", "dev", "-m", "llmos.kernel.daemon"]
+        command += ["--socket", self.socket, "--state-dir", self.state_dir, *self.arguments]
+        with (self.folder / "llmosd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "-m", "llmos.kernel.daemon", "--socket", self.socket]
-                + ["--state-dir", self.state_dir, *self.arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -58,6 +59,7 @@ class Daemon:
                 return self
             except Exception:
                 time.sleep(0.02)
+        self.kill()
         raise AssertionError(f"llmosd does not answer:\n{self.log}")
 
     def client(self, timeout: float | None = 60) -> Client:

@@ -49,9 +49,10 @@ def pip_install() -> None:
     print("installing llmos and what it needs; llama.cpp is compiled from source, about 4 minutes on 2 cores")
     began = time.monotonic()
     command = [VENV / "bin/python", "-m", "pip", "install", "-v", "--disable-pip-version-check", "-e", f"{ROOT}[dev]"]
-    with LOG.open("w") as log, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as pip:
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as pip,
+    ):
         assert pip.stdout is not None
         shown = 0.0
         for line in pip.stdout:

@@ -208,7 +208,7 @@ class Verbs(ABC):
         allow: Allow | None = None,
         confirm: str | None = None,
     ) -> JobInfo:
-        """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB has ended well
+        """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB ended well
         (after)."""
         arguments: JsonObject = {
             "name": name,
@@ -630,7 +630,7 @@ class AsyncVerbs(ABC):
         allow: Allow | None = None,
         confirm: str | None = None,
     ) -> JobInfo:
-        """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB has ended well
+        """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB ended well
         (after)."""
         arguments: JsonObject = {
             "name": name,

@@ -14,8 +14,8 @@
     ├── TimedOut                 it took longer than it was allowed to
     └── ModelError               a model could not be fetched, verified or loaded
 
-Each carries `code`, a stable word for programs; `number`, its JSON-RPC code; `exit_code`, what the command line returns;
-and a message that says what is wrong and what to do.
+Each carries `code`, a stable word for programs; `number`, its JSON-RPC code; `exit_code`, what the command line
+returns; and a message that says what is wrong and what to do.
 """
 
 from typing import Any, ClassVar

@@ -39,7 +39,7 @@ def default_socket() -> Path:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PolicySettings(_Section):
@@ -93,21 +93,22 @@ def load(config: Path | None = None, **overrides: Any) -> Settings:
     :raises BadInput: the file cannot be read, is no TOML, or holds a setting that does not exist.
     """
     path = config or default_config()
+    given = {name: value for name, value in overrides.items() if value is not None}
     values: dict[str, Any] = {}
-    if config is not None or path.exists():
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"cannot read the settings file {path}: {error.strerror}", field="config") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path} is no TOML file: {error}", field="config") from None
-    values |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings.model_validate(values)
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        if config is not None or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise BadInput(f"cannot read the settings file {path}: {error.strerror}", field="config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is no TOML file: {error}", field="config") from None
+    try:
+        return Settings.model_validate(values | given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: {field}: {first['msg']}", field=field) from None
+        where = "" if field in given else f"{path}: "
+        raise BadInput(f"{where}{field}: {first['msg']}", field=field) from None
 
 
 @cache

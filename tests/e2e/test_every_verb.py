@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon
 
+from conftest import Daemon
 from llmos.syscalls import SYSCALLS, Risk
 
 LLMOS = Path(sys.executable).parent / "llmos"
@@ -40,7 +40,8 @@ def test_every_verb_from_the_command_line(llmosd: Daemon, tmp_path: Path) -> Non
     llmos = Terminal(llmosd)
     held = tmp_path / "held"
     held.write_text("x" * 10_000)
-    script = "import socket,time; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True); time.sleep(900)"
+    script = "import socket,time; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True)"
+    script += "; time.sleep(900)"
 
     job = llmos("run", "--name", "web", "--", sys.executable, "-c", f"f=open({str(held)!r}); {script}")
     assert job["state"] == "running"
@@ -54,7 +55,7 @@ def test_every_verb_from_the_command_line(llmosd: Daemon, tmp_path: Path) -> Non
     assert str(held) in [row["path"] for row in llmos("files", "web")]
     assert pid in [row["pid"] for row in llmos("holders", str(held))]
     assert llmos("system", "memory")["total_bytes"] > 0
-    assert llmos("usage", str(tmp_path))["bytes"] > 10_000
+    assert llmos("usage", str(tmp_path))[0]["bytes"] > 10_000
     assert [row["name"] for row in llmos("jobs")] == ["web"]
 
     llmos("renice", "web", "low")

@@ -1,5 +1,6 @@
 """Fixtures of the language tests: the real models, where they are installed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,12 @@ def model_path() -> Path:
     """The smallest real model on this machine: tiny where it is installed, else the default one."""
     found = {model.name: model.path for model in models.installed()}
     return found.get("tiny") or _installed("default")
+
+
+@pytest.fixture(scope="session")
+def prompt_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the evaluated prompt, the same for all test processes, so that it is evaluated once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prompt-state"
+    folder.mkdir(exist_ok=True)
+    return folder

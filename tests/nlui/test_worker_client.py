@@ -16,23 +16,21 @@ REQUEST = "stop the web job"
 LONG = "write a story about every process"
 
 
-@pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, so that the prompt is evaluated once."""
-    return tmp_path_factory.mktemp("worker")
-
-
 @pytest.fixture
-async def worker(model_path: Path, state_dir: Path) -> AsyncIterator[ModelWorker]:
-    worker = ModelWorker(str(model_path), state_dir)
+async def worker(model_path: Path, prompt_state: Path) -> AsyncIterator[ModelWorker]:
+    worker = ModelWorker(str(model_path), prompt_state)
     yield worker
     await worker.close()
     assert worker.status()["pid"] is None
 
 
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.01)
 
 
@@ -61,7 +59,7 @@ async def test_close_leaves_no_process(worker: ModelWorker) -> None:
     await worker.load()
     pid = worker.status()["pid"]
     await worker.close()
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
     with pytest.raises(Unavailable, match="closed"):
         await worker.plan(REQUEST, [])
 
@@ -71,7 +69,7 @@ async def test_close_while_it_loads(worker: ModelWorker) -> None:
     await until(lambda: worker.status()["pid"] is not None)
     pid = worker.status()["pid"]
     await worker.close()
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
     with pytest.raises((Unavailable, asyncio.CancelledError)):
         await load
 
@@ -118,7 +116,7 @@ async def test_stopped_worker_is_killed_and_started_again(worker: ModelWorker, m
         await worker.plan(REQUEST, [], timeout=0.2)
     assert worker.status()["state"] == WorkerState.FAILED
     assert "does not answer and was killed" in worker.status()["error"]
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(pid)
     assert (await worker.plan(REQUEST, [])).text
 
 
@@ -150,8 +148,8 @@ async def test_loop_turns_while_it_loads_and_load_outlives_its_asker(worker: Mod
     assert worker.status()["failures"] == 0
 
 
-async def test_queue_is_bounded(model_path: Path, state_dir: Path) -> None:
-    worker = ModelWorker(str(model_path), state_dir, max_waiting=2)
+async def test_queue_is_bounded(model_path: Path, prompt_state: Path) -> None:
+    worker = ModelWorker(str(model_path), prompt_state, max_waiting=2)
     try:
         await worker.load()
         requests = [long_request(worker)] + [asyncio.create_task(worker.plan(REQUEST, [])) for _ in range(2)]
@@ -166,8 +164,8 @@ async def test_queue_is_bounded(model_path: Path, state_dir: Path) -> None:
         await worker.close()
 
 
-async def test_idle_worker_is_unloaded(model_path: Path, state_dir: Path) -> None:
-    worker = ModelWorker(str(model_path), state_dir, idle_seconds=0.05)
+async def test_idle_worker_is_unloaded(model_path: Path, prompt_state: Path) -> None:
+    worker = ModelWorker(str(model_path), prompt_state, idle_seconds=0.05)
     try:
         assert (await worker.plan(REQUEST, [])).text
         await until(lambda: worker.status()["state"] == WorkerState.UNLOADED)

@@ -22,8 +22,8 @@ from llmos.syscalls import SYSCALLS, Argument, Kind, Risk, Syscall
 
 HOSTILE = [
     "--", "-- ps", "a -- b", "=", "a=b", 'say "hi"', "it's", "back\\slash", "\\", "'", '"', "$1x", "`id`", "$(id)",
-    "#no", "新 名字", "\u2028", "\u00a0", "\x85", "a\tb", "a\nb", "a\r\nb", " lead", "trail ", "!", "*", "%", "\x7f", "\u202e",
-    "🦀", "none", "for=", "-", "signal=KILL", "\\n", '\\"', "ps\nkill 1", "~", "$HOME",
+    "#no", "新 名字", "\u2028", "\u00a0", "\x85", "a\tb", "a\nb", "a\r\nb", " lead", "trail ", "!", "*", "%", "\x7f",
+    "\u202e", "🦀", "none", "for=", "-", "signal=KILL", "\\n", '\\"', "ps\nkill 1", "~", "$HOME",
 ]  # fmt: skip
 texts = st.one_of(
     st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -158,7 +158,7 @@ ACCEPTED = [
     ("watch memory above=8gb for=1M", "watch memory above=8G for=1m"),
     ('watch exit target=web then="kill  db signal=TERM"', 'watch exit target=web then="kill db"'),
     (
-        'watch exit target=web then="run -- sh -c \'a; b\'"',
+        "watch exit target=web then=\"run -- sh -c 'a; b'\"",
         'watch exit target=web then="run -- sh -c \\"a; b\\""',
     ),
     ("schedule web at=9:05", "schedule web at=09:05"),
@@ -270,7 +270,7 @@ def test_an_error_names_its_line_counted_without_blank_ones() -> None:
     [
         'run name="a -- b" -- echo hi\nps',
         'watch exit target=x then="run -- echo hi"\nps',
-        "run -- echo 'a\nb' \"c\\\"\nd\"\nps",
+        'run -- echo \'a\nb\' "c\\"\nd"\nps',
         "run -- echo a\\ b\nps",
         "run -- echo \\'\nps",
         'holders "a\'b"\nps',
@@ -397,3 +397,11 @@ def test_no_json_raises_anything_but_a_syntax_error(plan: object) -> None:
         json.dumps(error.as_json(), ensure_ascii=False).encode()
     else:
         assert plan_from_wire([call.as_json() for call in calls]) == calls
+
+
+@pytest.mark.parametrize(
+    "text", ['ps "' + '\\"' * 65_000, "ps " + '"' * 130_000, "run -- " + "'\"" * 65_000, "\n" * 130_000]
+)
+def test_a_long_text_of_quotes_is_read_in_time(text: str) -> None:
+    with pytest.raises(PlanSyntaxError):
+        parse_plan(text)

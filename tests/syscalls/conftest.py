@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Daemon
 
+from conftest import Daemon
 from llmos import Client
 
 SETTINGS = "[jobs]\nbackoff_first_seconds = 0.05\nbackoff_cap_seconds = 0.2\nstop_timeout_seconds = 10\n"

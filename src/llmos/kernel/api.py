@@ -6,21 +6,21 @@ line in the log; other connections notice nothing.
 """
 
 import asyncio
-import errno
 import json
 import logging
 import math
 import os
-import shutil
-import socket
-import stat
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from llmos.errors import BadInput, Forbidden, LlmosError, Unavailable, UnknownMethod
 from llmos.kernel.caller import Caller
+from llmos.kernel.job import JobList
+from llmos.kernel.listening import bind
 from llmos.kernel.methods import METHODS, READS, Method
 
 log = logging.getLogger("llmos.api")
@@ -63,7 +63,7 @@ class Server:
 
         :raises Unavailable: another llmosd answers there, or the socket cannot be made.
         """
-        listening = await asyncio.to_thread(_bind, path, group)
+        listening = await asyncio.to_thread(bind, path, group)
         self._path, self._inode = path, await asyncio.to_thread(lambda: path.lstat().st_ino)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Connection(self), sock=listening, backlog=512)
@@ -309,7 +309,7 @@ class Connection(asyncio.Protocol):
         """Send one message; a reader that lets too much wait is dropped."""
         if self._transport is None or self._transport.is_closing():
             return
-        self._transport.write(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._transport.write(_as_line(message))
         if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self._never_reads()
 
@@ -372,10 +372,19 @@ def _parsed(line: bytes) -> Any:
 
     :raises ValueError: it is no JSON, or holds what no answer could repeat: NaN, half a surrogate pair.
     """
-    message = json.loads(line, parse_constant=_no_number, parse_float=_finite)
+    message = _DECODER.decode(line.decode())
     if b"\\ud" in line or b"\\uD" in line:
         json.dumps(message, ensure_ascii=False).encode()
     return message
+
+
+def _as_line(message: Any) -> bytes:
+    try:
+        if isinstance(message, dict) and isinstance(result := message.get("result"), JobList):
+            return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (to_json(message["id"]), result.json)
+        return to_json(message) + b"\n"
+    except PydanticSerializationError:  # a name or a path from the machine that is no UTF-8
+        return json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _no_number(text: str) -> None:
@@ -386,6 +395,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is too large a number")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 async def _settled(number: Any, result: Awaitable[Any]) -> dict[str, Any]:
@@ -411,49 +423,3 @@ def _broken(number: Any, error: Exception) -> dict[str, Any]:
 def _error(number: Any, code: int, message: str, word: str) -> dict[str, Any]:
     shown = None if number is _NO_ID else number
     return {"jsonrpc": "2.0", "id": shown, "error": {"code": code, "message": message, "data": {"code": word}}}
-
-
-def _bind(path: Path, group: str) -> socket.socket:
-    """Bind the socket; a dead one in its place is replaced. A long path is bound by a descriptor of its folder."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    name = f"/proc/self/fd/{folder}/{path.name}"
-    try:
-        if _answers(name):
-            raise Unavailable(f"another llmosd listens on {path}; `llmos down` ends it")
-        if path.is_symlink() or path.exists():
-            if not stat.S_ISSOCK(path.lstat().st_mode):
-                raise Unavailable(f"{path} is there and no socket; choose another --socket")
-            path.unlink()
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)
-        try:
-            listening.bind(name)
-        finally:
-            os.umask(mask)
-        if os.geteuid() == 0:
-            try:
-                shutil.chown(path, group=group)
-                path.chmod(0o660)
-            except LookupError:
-                log.info("there is no group %s: only root may use the socket", group)
-        listening.setblocking(False)
-        return listening
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise Unavailable(f"the name of the socket {path} is too long") from None
-        raise Unavailable(f"the socket {path} cannot be made: {error.strerror}") from None
-    finally:
-        os.close(folder)
-
-
-def _answers(name: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(name)
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
-        return True

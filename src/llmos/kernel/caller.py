@@ -5,8 +5,10 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
+from llmos.errors import Forbidden, NotFound
 from llmos.machine.identity import ancestors
 
 _UCRED = struct.Struct("3i")
@@ -44,7 +46,10 @@ class Caller:
         """The caller's own process and those it comes from, up to but not including init."""
         if self.pid is None:
             return frozenset()
-        return frozenset([self.pid, *(identity.pid for identity in ancestors(self.pid))]) - {1}
+        try:
+            return frozenset([self.pid, *(identity.pid for identity in ancestors(self.pid))]) - {1}
+        except (NotFound, Forbidden):  # it has gone, or /proc hides it
+            return frozenset([self.pid])
 
     def cwd(self) -> str:
         """The caller's working directory, or its home where that cannot be seen."""
@@ -64,7 +69,7 @@ class Caller:
     def environment(self) -> dict[str, str]:
         """The environment the caller was started with, without what is llmos's or a service manager's."""
         try:
-            with open(f"/proc/{self.pid}/environ", "rb") as file:
+            with Path(f"/proc/{self.pid}/environ").open("rb") as file:
                 data = file.read(MAX_ENVIRONMENT_BYTES)
         except OSError:
             data = b""

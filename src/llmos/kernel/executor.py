@@ -40,7 +40,7 @@ class _Line:
     targets: dict[str, list[Resolved]] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
     then_targets: list[Resolved] = field(default_factory=list)
-    assessment: Assessment = Assessment(Risk.READ, ())
+    assessment: Assessment = field(default_factory=lambda: Assessment(Risk.READ, ()))
     outcome: Outcome | None = None
     """What a read returned that was run for the check."""
 
@@ -206,7 +206,10 @@ class Executor:
             )
 
     async def _perform(self, line: _Line, step: Step) -> Outcome:
-        """Carry a line out; acts leave their intent and their outcome in the journal."""
+        """Carry a line out; acts leave their intent and their outcome in the journal.
+
+        Settling is durable, and all that the act wrote to the journal before is on disk with it.
+        """
         call = line.call
         if call.risk <= Risk.READ:
             if call.private:

@@ -54,7 +54,8 @@ def _of_job(job: Job, events: list[dict[str, Any]]) -> str:
 
 def _of_event(event: dict[str, Any]) -> str:
     body = event["body"]
-    what = event["kind"].partition(".")[2].replace("_", " ")
+    noun, _, verb = event["kind"].partition(".")
+    what = (f"{noun} {verb}" if noun in ("focus", "watch") else verb).replace("_", " ")
     detail = body.get("priority") or body.get("signal") or body.get("limits") or ""
     if isinstance(detail, dict):
         detail = " ".join(f"{name}={value}" for name, value in detail.items())

@@ -1,9 +1,12 @@
 """A managed job: what was asked for it, and how it stands."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePath
 from typing import Any, Self
+
+from pydantic_core import to_json
 
 from llmos.kernel.states import State
 from llmos.machine.identity import Identity, boot_id
@@ -113,6 +116,16 @@ class Job:
         if self.exit_signal is not None:
             return f"killed by signal {self.exit_signal}"
         return "ended in a way nobody saw" if self.exit_code is None else f"exit code {self.exit_code}"
+
+
+class JobList(list[dict[str, Any]]):
+    """Jobs as callers see them, with the JSON text of the whole made once: `jobs` is what programs ask most."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        super().__init__(job.as_json() for job in jobs)
+        self.json: bytes = to_json(list(self))
 
 
 def name_from(argv: list[str]) -> str:

@@ -5,17 +5,14 @@ acknowledged change is on disk before its answer: its commit syncs (`synchronous
 outlive the daemon, not the power (after a power loss no process is left that they could be about), so a batch of those
 alone is committed without a sync (`NORMAL`).
 
-Events are append-only and hash-chained: each holds the SHA-256 of its content and its predecessor's hash; the hash of
-the last one that was pruned is kept, so the chain has an anchor. A journal that fails its check is set aside under
-another name and reported, never trusted; one that merely cannot be opened (rights, a newer schema, a full disk) stays
-where it is, and the daemon does not start without it.
+Events are append-only and hash-chained. A journal that fails its check is set aside under another name and reported,
+never trusted; one that merely cannot be opened (rights, a newer schema, a full disk) stays where it is, and the daemon
+does not start without it.
 """
 
 import asyncio
-import hashlib
 import json
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -24,43 +21,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception_message, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception_message, stop_after_attempt, wait_random_exponential
 
 from llmos.errors import Unavailable
+from llmos.kernel.journal_file import (
+    PRUNED,
+    Corrupt,
+    digest_of,
+    open_file,
+    remedy,
+    says_corrupt,
+    set_aside,
+    verify_chain,
+)
 
 MAX_EVENTS = 50_000
 MAX_STEPS = 10_000
 PRUNE_EVERY = 1_000
 MAX_QUEUED = 20_000
 MAX_BATCH = 500
-CHECKED_AT_START = 2_000
-"""How many of the newest events have their chain verified before the daemon answers."""
 
 log = logging.getLogger("llmos.journal")
 Result = TypeVar("Result")
 Row = dict[str, Any]
 
 
-MIGRATIONS = (
-    """
-    CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
-                         uid INTEGER, body TEXT NOT NULL, hash TEXT NOT NULL);
-    CREATE INDEX events_by_subject ON events (subject, id);
-    CREATE TABLE jobs (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE watches (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL);
-    CREATE TABLE steps (id INTEGER PRIMARY KEY, at REAL NOT NULL, uid INTEGER NOT NULL, request TEXT NOT NULL,
-                        line TEXT NOT NULL, call TEXT NOT NULL, done_at REAL, ok INTEGER, result TEXT,
-                        undo TEXT, undone_at REAL);
-    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    """,
-)
-"""SQL, numbered from 1; `PRAGMA user_version` is the ledger of what has been applied."""
-_PRUNED = "last pruned event"
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-class Corrupt(Exception):
-    """Raised inside when a journal fails its check; the message says how."""
+_JOBS, _FACTS = "jobs (name, record)", "facts (name, value)"
 
 
 class Journal:
@@ -79,8 +65,8 @@ class Journal:
         self._connection: sqlite3.Connection
         self._last_hash = ""
         self._last_id = 0
-        self._unsaved: dict[tuple[str, str], _Work] = {}
-        """The newest states of jobs and facts that could not be written; they go with the next batch."""
+        self._unsaved: dict[tuple[str, str] | None, _Work] = {}
+        """What could not be written of jobs and facts, by table and name; it goes with the next batch."""
 
     @classmethod
     async def open(cls, path: Path) -> "Journal":
@@ -135,16 +121,14 @@ class Journal:
 
     def save_job(self, name: str, record: Row) -> None:
         """Write a job as it stands; `flush` makes sure of it."""
-        self._keep("jobs (name, record)", name, record)
+        self._keep(_JOBS, name, record)
 
     async def drop_job(self, name: str) -> None:
         """Forget a job."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM jobs WHERE name = ?", (name,))
-            self._unsaved.pop(("jobs (name, record)", name), None)
-
-        await self._submit(write, durable=True)
+        sql = "DELETE FROM jobs WHERE name = ?"
+        await self._submit(
+            lambda connection: connection.execute(sql, (name,)) and None, durable=True, key=(_JOBS, name)
+        )
 
     async def save_watch(self, number: int | None, record: Row) -> int:
         """Write a watch; returns its number."""
@@ -164,7 +148,7 @@ class Journal:
 
     def remember(self, name: str, value: Any) -> None:
         """Keep a fact of the daemon's own, such as what has been reprioritised; `flush` makes sure of it."""
-        self._keep("facts (name, value)", name, value)
+        self._keep(_FACTS, name, value)
 
     # What the daemon reads
 
@@ -231,7 +215,7 @@ class Journal:
 
         def check(connection: sqlite3.Connection) -> str:
             try:
-                _verify_chain(connection, MAX_EVENTS + PRUNE_EVERY)
+                verify_chain(connection, MAX_EVENTS + PRUNE_EVERY)
             except Corrupt as problem:
                 return str(problem)
             return ""
@@ -274,10 +258,12 @@ class Journal:
 
         self._put(_Work(action, False, self._loop.create_future(), key)).add_done_callback(done)
 
-    async def _submit(self, action: Callable[[sqlite3.Connection], Result], durable: bool) -> Result:
+    async def _submit(
+        self, action: Callable[[sqlite3.Connection], Result], durable: bool, key: tuple[str, str] | None = None
+    ) -> Result:
         if self._queued >= MAX_QUEUED:
             raise Unavailable("the journal cannot keep up with what is asked; try again in a moment")
-        future: asyncio.Future[Result] = self._put(_Work(action, durable, self._loop.create_future()))
+        future: asyncio.Future[Result] = self._put(_Work(action, durable, self._loop.create_future(), key))
         return await asyncio.shield(future)
 
     def _put(self, work: "_Work") -> asyncio.Future[Any]:
@@ -286,17 +272,15 @@ class Journal:
         return work.future
 
     def _serve(self) -> None:
-        closing = False
-        while not closing:
-            batch = []
-            work = self._queue.get()
-            while work is not None:
+        work = self._queue.get()
+        while work is not None:
+            batch = [work]
+            while len(batch) < MAX_BATCH and not self._queue.empty() and (work := self._queue.get()) is not None:
                 batch.append(work)
-                work = self._queue.get() if len(batch) < MAX_BATCH and not self._queue.empty() else _NOTHING_YET
-                if work is _NOTHING_YET:
-                    break
-            closing = work is None
             self._commit(batch)
+            work = self._queue.get() if work is not None else None
+        if self._unsaved:
+            self._commit([])
         self._connection.close()
 
     def _commit(self, batch: list["_Work"]) -> None:
@@ -309,30 +293,24 @@ class Journal:
             for work in [*unsaved.values(), *batch]:
                 try:
                     self._write([work])
-                except Exception as error:
-                    failed = isinstance(error, sqlite3.Error)
-                    work.error = Unavailable(_remedy(error, self.path)) if failed else error
-                    if work.key is not None and failed:
+                    self._unsaved.pop(work.key, None)
+                except sqlite3.Error as error:
+                    work.error = Unavailable(remedy(error, self.path))
+                    if work.key is not None:
                         self._unsaved[work.key] = work
+                except Exception as error:
+                    work.error = error
         self._loop.call_soon_threadsafe(self._resolve, batch)
 
     def _write(self, batch: list["_Work"]) -> None:
         connection = self._connection
         before = self._last_id, self._last_hash
+        connection.execute(f"PRAGMA synchronous={'FULL' if any(work.durable for work in batch) else 'NORMAL'}")
+        _begin(connection)
         try:
-            for attempt in Retrying(
-                retry=retry_if_exception_message(match=".*(locked|busy).*"),
-                stop=stop_after_attempt(5),
-                wait=wait_random_exponential(multiplier=0.01, max=0.5),
-                reraise=True,
-            ):
-                with attempt:
-                    level = "FULL" if any(work.durable for work in batch) else "NORMAL"
-                    connection.execute(f"PRAGMA synchronous={level}")
-                    connection.execute("BEGIN IMMEDIATE")
-                    for work in batch:
-                        work.result, work.error = work.action(connection), None
-                    connection.execute("COMMIT")
+            for work in batch:
+                work.result, work.error = work.action(connection), None
+            connection.execute("COMMIT")
         except BaseException:
             self._last_id, self._last_hash = before
             if connection.in_transaction:
@@ -351,7 +329,7 @@ class Journal:
 
     def _append(self, connection: sqlite3.Connection, kind: str, subject: str, uid: int | None, body: Row) -> Row:
         number, at, text = self._last_id + 1, time.time(), json.dumps(body)
-        digest = _digest(self._last_hash, number, at, kind, subject, uid, text)
+        digest = digest_of(self._last_hash, number, at, kind, subject, uid, text)
         connection.execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (number, at, kind, subject, uid, text, digest)
         )
@@ -363,21 +341,21 @@ class Journal:
     def _prune_events(self, connection: sqlite3.Connection, last: int) -> None:
         row = connection.execute("SELECT id, hash FROM events WHERE id = ?", (last,)).fetchone()
         if row is not None:
-            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_PRUNED, json.dumps(list(row))))
+            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (PRUNED, json.dumps(list(row))))
             connection.execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _open_checked(self) -> None:
         try:
             try:
-                self._connection = _open(self.path)
+                self._connection = open_file(self.path)
             except (Corrupt, sqlite3.DatabaseError) as problem:
-                if isinstance(problem, sqlite3.Error) and problem.sqlite_errorcode & 0xFF not in _CORRUPT:
+                if isinstance(problem, sqlite3.Error) and not says_corrupt(problem):
                     raise
                 self.problem = str(problem)
-                self.set_aside = _set_aside(self.path)
-                self._connection = _open(self.path)
+                self.set_aside = set_aside(self.path)
+                self._connection = open_file(self.path)
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(_remedy(error, self.path)) from None
+            raise Unavailable(remedy(error, self.path)) from None
         newest = self._connection.execute("SELECT id, hash FROM events ORDER BY id DESC LIMIT 1").fetchone()
         if newest:
             self._last_id, self._last_hash = newest
@@ -398,65 +376,15 @@ class _Work:
         self.error: Exception | None = None
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    # It holds the environments of jobs, so nobody else may read it; SQLite gives its companions the same rights.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.close(descriptor)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise Corrupt(problem)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise Unavailable(
-                f"the journal {path} was written by a newer llmos (schema {version}, this one knows {len(MIGRATIONS)}); "
-                "install that version again, or move the file away to begin without its jobs and its history"
-            )
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
-        _verify_chain(connection, CHECKED_AT_START)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _verify_chain(connection: sqlite3.Connection, newest: int) -> None:
-    """Raise `Corrupt` where one of the newest events does not follow from its content and the event before it."""
-    rows = connection.execute(
-        "SELECT * FROM (SELECT id, at, kind, subject, uid, body, hash FROM events ORDER BY id DESC LIMIT ?) ORDER BY id",
-        (newest + 1,),
-    ).fetchall()
-    if len(rows) > newest:  # the one before them is taken as it is
-        last, previous = rows[0]["id"], rows[0]["hash"]
-        rows = rows[1:]
-    else:
-        pruned = connection.execute("SELECT value FROM facts WHERE name = ?", (_PRUNED,)).fetchone()
-        last, previous = json.loads(pruned["value"]) if pruned is not None else (0, "")
-    for number, at, kind, subject, uid, body, digest in rows:
-        if number != last + 1:
-            raise Corrupt(f"event {last + 1} is missing")
-        if _digest(previous, number, at, kind, subject, uid, body) != digest:
-            raise Corrupt(f"event {number} is not what was written")
-        last, previous = number, digest
-
-
-def _digest(previous: str, number: int, at: float, kind: str, subject: str, uid: int | None, body: str) -> str:
-    content = json.dumps([previous, number, at, kind, subject, uid, body])
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 10**6:06d}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(aside.with_name(aside.name + suffix))
-    return aside
+@retry(
+    retry=retry_if_exception_message(match=".*(locked|busy).*"),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.01, max=0.5),
+    reraise=True,
+)
+def _begin(connection: sqlite3.Connection) -> None:
+    """Take the lock to write, which somebody who looks into the file may hold."""
+    connection.execute("BEGIN IMMEDIATE")
 
 
 def _step(row: Row) -> Row:
@@ -466,8 +394,3 @@ def _step(row: Row) -> Row:
         "result": json.loads(row["result"]) if row["result"] else None,
         "undo": json.loads(row["undo"]) if row["undo"] else None,
     }
-
-
-def _remedy(error: Exception, path: Path) -> str:
-    why = error.strerror if isinstance(error, OSError) else error
-    return f"the journal {path} cannot be used ({why}); free space on its disk, or mend its permissions"

@@ -62,7 +62,6 @@ class Kernel:
         self.subscribers: set[Any] = set()
         self.started_at = time.time()
         self.long_reads = asyncio.Semaphore(MAX_LONG_READS)
-        self._reaper_pid: int | None = None
         self._paused: list[freezer.Paused] = []
         self._limited: dict[str, limits.Held] = {}
 
@@ -82,7 +81,6 @@ class Kernel:
             body = {"problem": self.journal.problem, "kept_as": str(self.journal.set_aside)}
             self.journal.note("journal.set_aside", "journal", None, body)
         self.reaper = await Reaper.connect(state_dir, self._on_exit)  # exits of before are told again by `list`
-        self._reaper_pid, _ = await self.reaper.ping()
         self.cgroups = await asyncio.to_thread(self._probe)
         self.confinement = Confinement(self.cgroups)
         self.logs = JobLogs(state_dir / "logs", self.settings.jobs.log_bytes)
@@ -117,14 +115,14 @@ class Kernel:
     def own_pids(self) -> frozenset[int]:
         """llmos's own processes: the daemon, the reaper, the model worker."""
         worker = self.model.status()["pid"]
-        return frozenset(pid for pid in (os.getpid(), self._reaper_pid, worker) if pid is not None)
+        return frozenset(pid for pid in (os.getpid(), self.reaper.pid, worker) if pid is not None)
 
     def status(self) -> dict[str, Any]:
         """What `daemon.status` answers. Reads memory use from /proc: called in a thread."""
         states: dict[str, int] = {}
         for job in self.supervisor.jobs.values():
             states[str(job.state)] = states.get(str(job.state), 0) + 1
-        stat, reaper = procfs.read_stat(os.getpid()), procfs.read_stat(self._reaper_pid or 0)
+        stat, reaper = procfs.read_stat(os.getpid()), procfs.read_stat(self.reaper.pid or 0)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -133,7 +131,7 @@ class Kernel:
             "state_dir": str(self.settings.state_dir),
             "jobs": states,
             "watches": len(self.watches.standing),
-            "reaper": {"pid": self._reaper_pid, "memory_bytes": reaper.rss_bytes if reaper else None},
+            "reaper": {"pid": self.reaper.pid, "memory_bytes": reaper.rss_bytes if reaper else None},
             "model": {"name": self.settings.model.name, **self.model.status()},
             "memory_bytes": stat.rss_bytes if stat else None,
         }
@@ -216,9 +214,10 @@ class Kernel:
         self._paused = [freezer.Paused.from_json(each) for each in await self.journal.fact(_PAUSED) or []]
         held: Mapping[str, Any] = await self.journal.fact(_LIMITED) or {}
         self._limited = {text: limits.Held.from_json(each) for text, each in held.items()}
+        await self.watches.load()  # before the jobs, so that they hear of what ended meanwhile
         await self.supervisor.restore()
         await self.focus.restore()
-        await self.watches.restore()
+        self.watches.begin()
         for step in await self.journal.unsettled():
             # What came of it shows in the machine as it is now; doing it again could do it twice.
             await self.journal.settle(
@@ -229,7 +228,7 @@ class Kernel:
     def _probe(self) -> Cgroups:
         digest = hashlib.sha256(os.fsencode(self.settings.state_dir.absolute())).hexdigest()[:8]
         # Found from the reaper, which outlives the daemon and so keeps the place of the groups.
-        return Cgroups.probe(own=Path(f"/proc/{self._reaper_pid}/cgroup"), parent=f"llmos-{digest}")
+        return Cgroups.probe(own=Path(f"/proc/{self.reaper.pid}/cgroup"), parent=f"llmos-{digest}")
 
     def _on_exit(self, run: str, outcome: Exit) -> None:
         if (supervisor := getattr(self, "supervisor", None)) is not None:

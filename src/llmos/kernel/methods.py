@@ -48,12 +48,18 @@ def _read(model: type[_Params], params: dict[str, Any], method: str) -> _Params:
         raise BadInput(f"{method}: {field}: {first['msg']}; its parameters: {known}", field=field) from None
 
 
+_UNCHOSEN = VerbParams()
+
+
 def _verb(syscall: type[Syscall]) -> Method:
     ours = VerbParams.model_fields.keys()
 
     def method(connection: "Connection", params: dict[str, Any]) -> Any:
-        call = syscall.build({name: value for name, value in params.items() if name not in ours})
-        chosen = _read(VerbParams, {name: value for name, value in params.items() if name in ours}, syscall.verb)
+        if ours.isdisjoint(params):
+            call, chosen = syscall.build(params), _UNCHOSEN
+        else:
+            call = syscall.build({name: value for name, value in params.items() if name not in ours})
+            chosen = _read(VerbParams, {name: value for name, value in params.items() if name in ours}, syscall.verb)
         kernel = connection.kernel
         if chosen.dry_run:
             return _checked(connection, [call])
@@ -123,10 +129,15 @@ async def _follow(connection: "Connection", params: dict[str, Any]) -> dict[str,
         before = await kernel.logs.read(name, lines=asked.lines) if asked.lines else {"lines": []}
         for line in before["lines"]:
             connection.notify("log", {"job": name, "line": line})
-        async with aclosing(kernel.logs.follow(name)) as following:
-            async for lines in following:
-                for line in lines:
-                    connection.notify("log", {"job": name, "line": line})
+        ended = asyncio.ensure_future(kernel.supervisor.at_rest(kernel.supervisor.get(name)))
+        try:
+            async with aclosing(kernel.logs.follow(name, ended)) as following:
+                async for lines in following:
+                    for line in lines:
+                        connection.notify("log", {"job": name, "line": line})
+        finally:
+            ended.cancel()
+        connection.notify("log", {"job": name, "ended": True})
 
     connection.keep(push())
     return {"following": name}
@@ -146,12 +157,14 @@ def _shutdown(connection: "Connection", params: dict[str, Any]) -> dict[str, Any
 
 
 def _discover(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "rpc.discover")
     return asyncio.to_thread(discover)
 
 
 def _doctor(connection: "Connection", params: dict[str, Any]) -> Any:
     from llmos.kernel.doctor import examine
 
+    _read(NoParams, params, "doctor")
     return asyncio.to_thread(examine, connection.kernel)
 
 

@@ -8,7 +8,7 @@ dropped.
      "rlimits", "cgroups", "user", "label"}            → {"id": 1, "ok": {"run", "pid", "start_ticks"}}
     {"id": 2, "op": "signal", "run", "signal", "scope": "main" | "tree"}  → {"pids": […], "denied": […]}
     {"id": 3, "op": "members", "run"}                  → {"members": [{"pid", "start_ticks"}, …]}
-    {"id": 4, "op": "list"}                            → {"runs": […]}
+    {"id": 4, "op": "list"}                            → {"pid", "runs": […]}
     {"id": 5, "op": "take", "runs": […]}               → {"taken": […]}
     {"id": 6, "op": "ping"}                            → {"pid", "version"}
     {"id": 7, "op": "shutdown", "force": false}        → {}
@@ -223,7 +223,7 @@ class Reaper:
         return {"members": [{"pid": process.pid, "start_ticks": process.start_ticks} for process in processes]}
 
     def _list(self, client: Client, message: dict[str, Any]) -> dict[str, Any]:
-        return {"runs": [run.record() for run in self._ledger.runs.values()]}
+        return {"pid": os.getpid(), "runs": [run.record() for run in self._ledger.runs.values()]}
 
     def _take(self, client: Client, message: dict[str, Any]) -> dict[str, Any]:
         names = message.get("runs")

@@ -141,6 +141,8 @@ class Reaper:
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._told: set[str] = set()
+        self.pid: int | None = None
+        """The process that answers now, or answered last."""
         self._writer: asyncio.StreamWriter | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -305,6 +307,7 @@ class Reaper:
         except (OSError, ValueError) as error:
             raise Unavailable(f"the reaper does not answer ({error}); {self._state_dir / LOG} may say why") from error
         self._writer = writer
+        self.pid = message["ok"]["pid"]
         self._ready.set()
         for run in message["ok"]["runs"]:
             if run["exit"]:

@@ -1,5 +1,6 @@
 """What a syscall's handler is given, and what it gives back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a line: its natural JSON value, what `$N` stands for, and what taking it back needs, if it can be."""
+    """What came of a line: its natural JSON value, what `$N` stands for, and what taking it back needs, if it can be.
+
+    What `$N` stands for may be a function, called only where a line refers to it.
+    """
 
     value: Any = None
-    targets: list[Resolved] = field(default_factory=list)
+    found: list[Resolved] | Callable[[], list[Resolved]] = field(default_factory=list)
     undo: dict[str, Any] | None = None
+
+    @property
+    def targets(self) -> list[Resolved]:
+        """What `$N` stands for."""
+        return self.found() if callable(self.found) else self.found
 
 
 @dataclass(slots=True)
@@ -68,7 +77,7 @@ class Step:
         for targets in self.targets.values():
             for target in targets:
                 if not self.caller.may_touch(target.uid):
-                    who = f"pid {target.pid}" if isinstance(target, ProcessTarget) else target.key
+                    who = f"pid {target.pid}" if isinstance(target, ProcessTarget) else target.label
                     raise Forbidden(
                         f"{who} belongs to another user (uid {target.uid}); only they and root may touch it"
                     )

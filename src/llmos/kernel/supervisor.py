@@ -1,7 +1,6 @@
 """The supervisor: it starts, watches, restarts, schedules and ends jobs, through the reaper.
 
-Every change of a job goes through `_move`, which asks the state machine, writes the job and an event to the journal and
-lets subscribers know. Nothing here waits for the disk: who acknowledges a change calls `journal.flush` first.
+Nothing here waits for the disk: who acknowledges a change calls `flush` first.
 """
 
 import asyncio
@@ -15,16 +14,17 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from llmos.errors import Conflict, LlmosError, NotFound, TimedOut
 from llmos.kernel import schedule
 from llmos.kernel.confinement import Confinement
 from llmos.kernel.job import Job, timeout_seconds
 from llmos.kernel.job_log import JobLogs
+from llmos.kernel.job_table import JobTable
 from llmos.kernel.journal import Journal
 from llmos.kernel.reaper_client import ForkRefused, KnownRun, Reaper, Spawned
-from llmos.kernel.states import ALIVE, AT_REST, Move, State, transition
+from llmos.kernel.states import ALIVE, AT_REST, Move, State
 from llmos.kernel.timers import Timers
 from llmos.machine.identity import boot_id
 from llmos.settings import JobSettings
@@ -42,55 +42,28 @@ ENDING_SIGNALS = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signa
 JobListener = Callable[[Job], None]
 
 
-class Supervisor:
-    """All jobs of one daemon, by name."""
+class Supervisor(JobTable):
+    """All jobs of one daemon, and what makes them run and end."""
 
     def __init__(
         self, settings: JobSettings, journal: Journal, reaper: Reaper, confinement: Confinement, logs: JobLogs
     ) -> None:
-        self.jobs: dict[str, Job] = {}
+        super().__init__(journal)
         self.start_listeners: list[JobListener] = []
         self.exit_listeners: list[JobListener] = []
         self._settings = settings
-        self._journal = journal
         self._reaper = reaper
         self._confinement = confinement
         self._logs = logs
         self._alarms = Timers()
         self._deadlines = Timers()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._runs: dict[str, Job] = {}
-        self._pids: dict[int, Job] = {}
         self._early: dict[str, dict[str, Any]] = {}
         self._restoring = True
         self._ending = False
         self._signalled: dict[str, tuple[float, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken: list[str] = []
-
-    # Looking
-
-    def get(self, name: str) -> Job:
-        """The job of that name.
-
-        :raises NotFound: there is none.
-        """
-        try:
-            return self.jobs[name]
-        except KeyError:
-            raise NotFound(f"there is no job {name!r}; `llmos jobs` lists them", name=name) from None
-
-    def by_pid(self, pid: int) -> Job | None:
-        """The job whose main process that is; may be called from any thread."""
-        return self._pids.get(pid)
-
-    def free_name(self, wanted: str) -> str:
-        """`wanted`, or `wanted-2`, `wanted-3`… where it is taken."""
-        name, number = wanted, 1
-        while name in self.jobs:
-            number += 1
-            name = f"{wanted}-{number}"
-        return name
 
     # Acting
 
@@ -119,7 +92,7 @@ class Supervisor:
                     await self.forget(job)
                 else:
                     self.jobs[job.name] = old
-                    self._journal.save_job(old.name, old.record())
+                    self._note(old, "kept", {"reason": "its successor of the same name could not be started"})
                 raise
 
     async def start(self, job: Job, reason: str) -> None:
@@ -269,6 +242,7 @@ class Supervisor:
             raise Conflict(f"{job.name} is {job.state}; stop it before it is removed")
         self._alarms.cancel(job.name)
         del self.jobs[job.name]
+        self._list = None
         self._release_waiters(job)
         for waiting in self._waiting_for(job):
             self._move(waiting, Move.BROKE, f"{job.name}, which it waited for, was removed")
@@ -277,14 +251,6 @@ class Supervisor:
         self._journal.note("job.removed", job.name, None, {})
         await self._logs.remove(job)
         await self._confinement.remove(job)
-
-    def ended(self, job: Job) -> asyncio.Future[None]:
-        """A future that is done when the job's run has ended, or it came to rest without one; cancel it when done."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiters.setdefault(job.name, [])
-        waiting.append(future)
-        future.add_done_callback(lambda done: waiting.remove(done) if done in waiting else None)
-        return future
 
     # Beginning and end of the daemon
 
@@ -364,7 +330,7 @@ class Supervisor:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(ForkRefused),
             stop=stop_after_attempt(FORK_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.05, max=1),
+            wait=wait_exponential_jitter(initial=0.1, max=1, jitter=0.1),
             reraise=True,
         )
         return await retrying(self._reaper.spawn, request)
@@ -527,30 +493,6 @@ class Supervisor:
         if job.run is not None and job.pid is not None:
             with suppress(NotFound):  # it has ended, and that will be told
                 await self._reaper.signal(job.run, number, "tree")
-
-    def _next(self, job: Job, move: Move) -> State:
-        try:
-            return transition(job.state, move)
-        except Conflict as problem:
-            raise Conflict(f"{job.name}: {problem.message}") from None
-
-    def _move(self, job: Job, move: Move, reason: str) -> None:
-        self._set_state(job, self._next(job, move), reason)
-
-    def _release_waiters(self, job: Job) -> None:
-        for waiter in self._waiters.pop(job.name, []):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _set_state(self, job: Job, state: State, reason: str) -> None:
-        was, job.state, job.reason = job.state, state, reason
-        self._note(job, str(state), {"from": str(was), "to": str(state), "reason": reason})
-        if state in (State.STOPPED, State.FAILED, State.BACKOFF):
-            self._release_waiters(job)
-
-    def _note(self, job: Job, what: str, body: dict[str, Any]) -> None:
-        self._journal.save_job(job.name, job.record())
-        self._journal.note(f"job.{what}", job.name, job.uid, {"pid": job.pid, **body})
 
     def _spawn_task(self, work: Awaitable[Any]) -> None:
         async def run() -> None:

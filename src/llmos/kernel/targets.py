@@ -65,7 +65,12 @@ class JobTarget:
     @property
     def key(self) -> str:
         """What the hash of a plan is bound to: the job and its present run."""
-        return f"job {self.name} {self.run}"
+        return f"{self.label} {self.run}"
+
+    @property
+    def label(self) -> str:
+        """How a sentence names it."""
+        return f"job {self.name}"
 
     def as_json(self) -> dict[str, Any]:
         """As a plan shows it."""
@@ -91,6 +96,11 @@ class WatchTarget:
     @property
     def key(self) -> str:
         """What the hash of a plan is bound to."""
+        return self.label
+
+    @property
+    def label(self) -> str:
+        """How a sentence names it."""
         return f"watch {self.number}"
 
     def as_json(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ SAMPLED = frozenset({"cpu", "memory", "disk", "gpu", "load", "temperature"})
 
 @dataclass(slots=True)
 class Standing:
-    """One standing watch. `granted`: the risk up to which its `then` was agreed to; `bound`: what its `$N` stand for."""
+    """One standing watch. `granted`: up to which risk its `then` was agreed to; `bound`: what its `$N` stand for."""
 
     number: int
     line: str
@@ -91,11 +91,16 @@ class Watches:
         self._sampling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def restore(self) -> None:
-        """Take up the watches of the journal."""
+    async def load(self) -> None:
+        """Take up the watches of the journal; those on the ends of jobs stand from now on."""
         for number, record in (await self._kernel.journal.watches()).items():
-            self._begin(Standing(**{**record, "number": number}))
+            self.standing[number] = Standing(**{**record, "number": number})
         self._kernel.supervisor.exit_listeners.append(self._job_ended)
+
+    def begin(self) -> None:
+        """Start what the loaded watches need."""
+        for watch in list(self.standing.values()):
+            self._begin(watch)
 
     async def close(self) -> None:
         """Stop watching; the watches stay in the journal."""
@@ -220,7 +225,7 @@ class Watches:
             self._task(self._fire(watch, f"{call.metric} is {value:.4g}, {limit}", {"value": value}))
 
     def _job_ended(self, job: Job) -> None:
-        for watch in list(self.standing.values()):
+        for watch in self.standing.values():
             if watch.call.metric == "exit" and job.name in watch.jobs:
                 self._task(self._fire(watch, f"{job.name} has ended: {job.ended_how()}", {"exit_code": job.exit_code}))
 

@@ -16,13 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import llama_cpp
 import numpy as np
-from llguidance import LLMatcher
-from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from llmos.errors import ModelError, TimedOut
+
+# Threads that spin while they wait for one another are several times slower on a busy machine; OpenMP reads this when
+# llama.cpp loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import llama_cpp
+from llguidance import LLMatcher
+from llguidance.llamacpp import lltokenizer_from_vocab
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content), the role being system, user or assistant."""
@@ -193,7 +198,7 @@ class LanguageModel:
         cache = (ctypes.c_uint8 * size)()
         written = llama_cpp.llama_state_seq_get_data(self._context, cache, size, 0)
         body = _pack(self._cached) + bytes(cache[:written])
-        partial = path.with_suffix(".part")
+        partial = path.with_suffix(f".{os.getpid()}.part")
         partial.write_bytes(hashlib.sha256(body).digest() + body)
         partial.replace(path)
 

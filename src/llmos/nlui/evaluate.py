@@ -72,8 +72,10 @@ def report(results: Sequence[Result]) -> str:
         for group in ("all", result.case["lang"], *result.case.get("tags", [])):
             groups[group].append(result.right)
     order = sorted(groups, key=lambda group: (group != "all", group not in ("en", "zh"), group))
-    lines = [f"{group:>12}  {sum(groups[group]):4d} / {len(groups[group]):4d}  {sum(groups[group]) / len(groups[group]):6.1%}"
-             for group in order]  # fmt: skip
+    lines = []
+    for group in order:
+        right, asked = sum(groups[group]), len(groups[group])
+        lines.append(f"{group:>12}  {right:4d} / {asked:4d}  {right / asked:6.1%}")
     seconds = sorted(result.seconds for result in results)
     p95 = seconds[min(len(seconds) - 1, int(len(seconds) * 0.95))]
     return "\n".join([*lines, f"{'seconds':>12}  median {statistics.median(seconds):.2f}, p95 {p95:.2f}"])
@@ -116,7 +118,7 @@ def main() -> int:
             print(report(results), flush=True)
             if options.predictions:
                 options.predictions.mkdir(parents=True, exist_ok=True)
-                write_predictions(results, options.predictions / f"{model.replace('/', '_')}.jsonl")
+                write_predictions(results, options.predictions / f"{Path(model).stem}.jsonl")
     except (LlmosError, OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1

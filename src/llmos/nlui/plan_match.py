@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from llmos.errors import BadInput
 from llmos.plan import values
 from llmos.plan.language import parse_plan, print_plan
+from llmos.plan.risk import Risk
 from llmos.syscalls import SYSCALLS
-from llmos.syscalls.registry import Kind, Risk
+from llmos.syscalls.registry import Argument, Kind
 
 ANYTHING = "*"
 _REFERENCE = re.compile(r"\$\d+")
@@ -58,16 +59,19 @@ def _take_apart(text: str) -> _Line:
         if not mark or name not in arguments:
             name, value = places.pop(0), word
         if value != str(arguments[name].default):
-            found[name] = _in_base_units(value)
+            found[name] = _in_base_units(arguments[name], value)
     return _Line(verb, found, argv)
 
 
-def _in_base_units(value: str) -> str:
-    for form, measure in ((values.duration, values.seconds_of), (values.size, values.bytes_of)):
-        try:
-            return f"{measure(form(value))} {measure.__name__}"
-        except ValueError:
-            continue
+def _in_base_units(argument: Argument, value: str) -> str:
+    """Seconds or bytes for what is a duration or size, so that 60s is 1m and 1024M is 1G."""
+    try:
+        if argument.kind in (Kind.DURATION, Kind.MOMENT):
+            return f"{values.seconds_of(values.duration(value))} s"
+        if argument.kind in (Kind.SIZE, Kind.THRESHOLD):
+            return f"{values.bytes_of(values.size(value))} B"
+    except ValueError:
+        pass  # A time of day, a percentage, or `*`.
     return value
 
 

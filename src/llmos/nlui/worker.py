@@ -21,10 +21,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
-
-import llama_cpp
 
 from llmos.errors import LlmosError, TimedOut
 from llmos.nlui import prompt
@@ -111,7 +110,7 @@ class Planner:
 def state_key(model: Path) -> str:
     """A name for the evaluated prompt: another model, prompt or llama.cpp gives another."""
     facts = model.stat()
-    parts = (str(model.resolve()), facts.st_size, facts.st_mtime_ns, llama_cpp.__version__, prompt.conversation())
+    parts = (str(model.resolve()), facts.st_size, facts.st_mtime_ns, version("llama-cpp-python"), prompt.conversation())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -119,7 +118,7 @@ def _save(model: LanguageModel, state: Path) -> None:
     try:
         state.parent.mkdir(parents=True, exist_ok=True)
         for old in state.parent.glob(f"*{state.suffix}"):
-            old.unlink()
+            old.unlink(missing_ok=True)
         model.save(state)
     except OSError as error:
         log.warning("the evaluated prompt is not kept: %s", error)
@@ -135,7 +134,7 @@ def drop_powers() -> None:
 
 
 class Conversation:
-    """The lines on standard input and output; a thread of its own reads, so pings are answered while the model thinks."""
+    """The lines in and out; a thread of its own reads them, so pings are answered while the model thinks."""
 
     def __init__(self, source: IO[str], sink: IO[str]) -> None:
         self._source, self._sink = source, sink

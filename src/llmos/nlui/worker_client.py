@@ -1,4 +1,4 @@
-"""The daemon's side of the model worker: start it when needed, ask it, notice when it hangs or dies, unload it when idle.
+"""The daemon's side of the model worker: start it when needed, ask it, notice when it hangs, unload it when idle.
 
     unloaded ──need──▶ loading ──▶ ready ──idle──▶ unloaded
                           │          │
@@ -13,7 +13,6 @@ is killed and started again.
 import asyncio
 import json
 import logging
-import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,7 +145,13 @@ class ModelWorker:
             self._start_idle_timer()
 
     async def plan(
-        self, request: str, names: list[str], *, timeout: float = 60.0, max_tokens: int = 256, constrained: bool = True
+        self,
+        request: str,
+        names: list[str],
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109 - a lapsed request must be given up in the worker as well
+        max_tokens: int = 256,
+        constrained: bool = True,
     ) -> PlanText:
         """Turn a request into the text of a plan.
 
@@ -312,8 +317,6 @@ class ModelWorker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
                 start_new_session=True,
-                # On a busy machine threads that spin for one another take each other's cores: passive ones are far faster.
-                env={**os.environ, "OMP_WAIT_POLICY": "passive"},
                 limit=MAX_LINE_BYTES,
             )
         except OSError as error:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from llmos.syscalls import Risk, Syscall
 
-
 REPEATABLE = {"run", "undo"}
 """Verbs that, standing twice, mean two times."""
 

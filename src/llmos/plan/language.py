@@ -29,14 +29,9 @@ _BARE = re.compile(r'[^\s"\'=]+')
 _KEY = re.compile(r"([a-z]+)=")
 _WORD = re.compile(r"\S+")
 _JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
-_LINE = re.compile(
-    r"""(?: "(?:[^"\\\n]|\\.)*+" | (?![^\S\n]--[^\S\n])[^\n] )*+      # values, those in quotes whole, up to " -- "
-        (?: [^\S\n]--[^\S\n]
-            (?: '[^']*+' | "(?:[^"\\]|\\.)*+" | \\. | [^\n'"\\] )*+   # argv, what is in quotes whole
-            (?: ['"\\].*+ )?+ )?+                                     # a quote that does not end takes all the rest
-    """,
-    re.DOTALL | re.VERBOSE,
-)
+_VALUES_STOP = re.compile(r'["\n]|(?<=[^\S\n])--(?=[^\S\n])')
+_ARGV_STOP = re.compile(r"""["'\\\n]""")
+_ARGV_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
 _SHELL_PLAIN = re.compile(r"[^\s\"'\\$`#]+")
 
 Plan = list[Syscall]
@@ -172,11 +167,25 @@ def _split_lines(text: str) -> list[str]:
     _check_length(len(text))
     lines, at = [], 0
     while at < len(text):
-        match = _LINE.match(text, at)
-        assert match is not None  # it matches the empty text
-        lines.append(match.group())
-        at = match.end() + 1
+        end = _line_end(text, at)
+        lines.append(text[at:end])
+        at = end + 1
     return [line for line in lines if line.strip()]
+
+
+def _line_end(text: str, at: int) -> int:
+    """Where the line that begins at `at` ends; one with a quote that does not end in argv takes all the rest."""
+    stop, quoted = _VALUES_STOP, _JSON_STRING
+    while (found := stop.search(text, at)) is not None and found.group() != "\n":
+        at = found.end()
+        if found.group() == "--":
+            stop, quoted = _ARGV_STOP, _ARGV_QUOTED
+        elif whole := quoted.match(text, found.start()):
+            at = whole.end()
+        else:
+            rest = text.find("\n", at) if stop is _VALUES_STOP else -1
+            return rest if rest >= 0 else len(text)
+    return found.start() if found is not None else len(text)
 
 
 def _skip_spaces(text: str, at: int) -> int:

@@ -47,9 +47,11 @@ class Jobs(Syscall, verb="jobs", risk=Risk.READ):
     state: Literal["running", "paused", "failed", "scheduled", "stopped"] | None = None
 
     def act(self, step: Step) -> Outcome:
-        found = [job for job in step.kernel.supervisor.jobs.values() if self.state is None or _is(job, self.state)]
-        supervisor = step.kernel.supervisor
-        return Outcome([job.as_json() for job in found], [job_target(supervisor, job.name) for job in found])
+        supervisor, state = step.kernel.supervisor, self.state
+        if state is None:
+            return Outcome(supervisor.listing(), lambda: [job_target(supervisor, name) for name in supervisor.jobs])
+        found = [job for job in supervisor.jobs.values() if _is(job, state)]
+        return Outcome([job.as_json() for job in found], lambda: [job_target(supervisor, job.name) for job in found])
 
 
 class Logs(Syscall, verb="logs", risk=Risk.READ, private=True):
@@ -153,7 +155,6 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
             after=after[0] if after else None,
         )
         await kernel.supervisor.define(job)
-        await kernel.supervisor.flush()
         return Outcome(job.as_json(), [job_target(kernel.supervisor, job.name)], {"jobs": [job.name]})
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
@@ -192,7 +193,6 @@ class Stop(Syscall, verb="stop", risk=Risk.DESTROY, inverse="start", risk_note="
             *(kernel.stop_process(process, seconds, step.caller) for process in step.processes()),
             return_exceptions=True,
         )
-        await kernel.supervisor.flush()
         _raise_first(done)
         rows += [job.as_json() for job in jobs]
         rows += [row for row in done if isinstance(row, dict)]
@@ -300,7 +300,6 @@ async def _each(step: Step, argument: str, act: Any) -> Outcome:
     """Do something to each of the jobs; all are tried, and the first failure is raised."""
     jobs = step.only_jobs(argument)
     done = await asyncio.gather(*(act(job) for job in jobs), return_exceptions=True)
-    await step.kernel.supervisor.flush()
     _raise_first(done)
     return Outcome([job.as_json() for job in jobs], step.target(argument), {"jobs": [job.name for job in jobs]})
 
@@ -318,11 +317,9 @@ async def _set_schedules(step: Step, schedule: dict[str, str]) -> Outcome:
     undo = {job.name: job.schedule for job in jobs}
     for job in jobs:
         step.kernel.supervisor.set_schedule(job, dict(schedule))
-    await step.kernel.supervisor.flush()
     return Outcome([job.as_json() for job in jobs], step.target("job"), {"jobs": undo})
 
 
 async def _put_schedules_back(kernel: "Kernel", undo: dict[str, Any]) -> None:
     for name, schedule in undo["jobs"].items():
         kernel.supervisor.set_schedule(kernel.supervisor.get(name), schedule)
-    await kernel.supervisor.flush()

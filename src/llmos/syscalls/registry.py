@@ -31,7 +31,7 @@ class Kind(Enum):
     JOB = "JOB"
     WATCH = "WATCH"
     NEW_NAME = "NAME"
-    PROCESS_NAME = "NAME"
+    PROCESS_NAME = "NAME"  # noqa: PIE796
     USER = "USER"
     NODE = "NODE"
     PORT = "PORT"

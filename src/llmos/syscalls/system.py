@@ -1,7 +1,7 @@
 """Syscalls on the machine as a whole."""
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from llmos.kernel.step import Outcome, Step
 from llmos.machine import disk, state
@@ -30,4 +30,8 @@ class Usage(Syscall, verb="usage", risk=Risk.READ):
         path = await asyncio.to_thread(step.kernel.path_of, self.path, step.caller)
         async with step.kernel.long_reads:
             found = await asyncio.to_thread(disk.largest, path, self.limit or 10)
-        return Outcome(found.as_json())
+        below: list[dict[str, Any]] = [{"kind": "folder", **row.as_json()} for row in found.folders]
+        below += [{"kind": "file", **row.as_json()} for row in found.files]
+        below.sort(key=lambda row: row["bytes"], reverse=True)
+        whole = {name: value for name, value in found.as_json().items() if name not in ("folders", "files")}
+        return Outcome([{"kind": "total", **whole}, *below[: self.limit or 10]])

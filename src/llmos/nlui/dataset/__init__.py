@@ -1,0 +1,1 @@
+"""Training data of the language model: requests in English and Chinese with their canonical plans, made from a seed."""

@@ -1,0 +1,95 @@
+"""Whether an adapter does when served what it did in training: greedy plans of both, request by request.
+
+    python -m llmos.nlui.training.check ADAPTER PAIRS [--base NAME] [--count 200]
+
+The two compute in other precisions (bf16 here, the file's quantised blocks there), so a near tie may fall otherwise.
+"""
+
+import argparse
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import llama_cpp
+
+from llmos.errors import LlmosError, ModelError
+from llmos.nlui import models
+from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.plan_match import plan_matches
+from llmos.nlui.training import validation
+from llmos.nlui.training.batches import Pair, read_pairs
+from llmos.nlui.training.export import read_adapter
+from llmos.nlui.training.gguf_weights import read_weights
+from llmos.nlui.training.network import Network
+from llmos.nlui.training.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A request, its plan by the trainer's network and by llama.cpp, and which of them were accepted."""
+
+    request: str
+    trained: str
+    served: str
+    trained_right: bool
+    served_right: bool
+
+
+def compare(network: Network, vocabulary: Vocabulary, served: LanguageModel, pairs: Sequence[Pair]) -> list[Comparison]:
+    """Let both answer each pair's request, greedily and without a grammar."""
+    results = []
+    for answer in validation.answers(network, vocabulary, pairs):
+        text = served.generate(answer.pair.prompt, None, max_tokens=96).text
+        right = plan_matches(text, answer.pair.accepted)
+        results.append(Comparison(answer.pair.request, answer.plan, text, answer.right, right))
+    return results
+
+
+def served_model(base: Path, adapter: Path) -> LanguageModel:
+    """The model in llama.cpp with the adapter on it.
+
+    Raises:
+        ModelError: llama.cpp does not take the adapter for this model.
+    """
+    model = LanguageModel(base)
+    loaded = llama_cpp.llama_adapter_lora_init(model._model, str(adapter).encode())
+    if not loaded:
+        raise ModelError(f"{adapter} cannot be loaded as an adapter of {base}")
+    adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
+    if llama_cpp.llama_set_adapters_lora(model._context, adapters, 1, (ctypes.c_float * 1)(1.0)):
+        raise ModelError(f"llama.cpp did not put {adapter} on {base}")
+    return model
+
+
+def main() -> int:
+    """Compare on some pairs; the exit status is 1 when fewer than 97 % of the plans are the same."""
+    parser = argparse.ArgumentParser(prog="llmos.nlui.training.check", description="Compare training and serving.")
+    parser.add_argument("adapter", type=Path)
+    parser.add_argument("pairs", type=Path, help="JSON lines of request and plan")
+    parser.add_argument("--base", default=models.DEFAULT, help="the model it was trained on, by name or path")
+    parser.add_argument("--count", type=int, default=200, help="requests to compare (%(default)s)")
+    options = parser.parse_args()
+    try:
+        base = models.locate(options.base).path
+        vocabulary, weights = Vocabulary(base), read_weights(base)
+        pairs = validation.sample(read_pairs(options.pairs, vocabulary), options.count, seed=0)
+        network = Network(weights, read_adapter(options.adapter, weights))
+        results = compare(network, vocabulary, served_model(base, options.adapter), pairs)
+    except LlmosError as error:
+        print(f"check: {error.message}", file=sys.stderr)
+        return error.exit_code
+    for result in results:
+        if result.trained != result.served:
+            print(f"{result.request}\n    trained {result.trained!r}\n    served  {result.served!r}")
+    same = sum(result.trained == result.served for result in results) / len(results)
+    right = [
+        sum(flags) / len(results) for flags in zip(*((r.trained_right, r.served_right) for r in results), strict=True)
+    ]
+    print(f"{same:.1%} of {len(results)} plans are the same; exact: trained {right[0]:.1%}, served {right[1]:.1%}")
+    return 0 if same >= 0.97 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The network that is trained against llama.cpp on the same files: plain, with an adapter, and merged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("gguf", reason="needs the extra train")
+
+import gguf
+import llama_cpp
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llmos.errors import ModelError, Unsupported
+from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.models import sha256_of
+from llmos.nlui.training.check import compare, served_model
+from llmos.nlui.training.export import read_adapter, write_adapter, write_card
+from llmos.nlui.training.generation import generate
+from llmos.nlui.training.gguf_weights import ARCHITECTURES, Weights, read_weights
+from llmos.nlui.training.merge import merge
+from llmos.nlui.training.network import Adapter, Network
+from llmos.nlui.training.vocabulary import Vocabulary
+from nlui.training_model import write_random_model
+
+REQUESTS = ("kill nginx", "停掉 web", "what is eating the cpu?")
+Logits = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_model(tmp_path_factory.mktemp("base") / f"{request.param}.gguf", request.param)
+
+
+@pytest.fixture(scope="module")
+def weights(base: Path) -> Weights:
+    return read_weights(base)
+
+
+@pytest.fixture
+def network(weights: Weights) -> Network:
+    """A network whose adapter does something."""
+    torch.manual_seed(0)
+    adapter = Adapter(weights, rank=4, alpha=8.0)
+    with torch.no_grad():
+        for up in adapter.up.values():
+            up.normal_(0, 0.2)
+    return Network(weights, adapter)
+
+
+@pytest.fixture
+def adapter_path(base: Path, network: Network, tmp_path: Path) -> Path:
+    path = tmp_path / "adapter.gguf"
+    write_adapter(network.adapter, path, architecture=network.weights.shape.architecture, base_sha256=sha256_of(base))
+    return path
+
+
+def trained_logits(network: Network, tokens: Sequence[int]) -> Logits:
+    with torch.no_grad():
+        hidden = network.hidden(
+            torch.tensor([tokens]), torch.arange(len(tokens))[None], torch.tensor([len(tokens) - 1])
+        )
+        logits: Logits = (hidden.float() @ network.weights.output.float().T)[0].numpy()
+    return logits
+
+
+def served_logits(model: LanguageModel, tokens: Sequence[int]) -> Logits:
+    model.prefill(tokens)
+    pointer = llama_cpp.llama_get_logits_ith(model._context, -1)
+    return np.ctypeslib.as_array(pointer, shape=(model._width,)).copy()
+
+
+def assert_close(ours: Logits, theirs: Logits) -> None:
+    """Within what bf16 loses."""
+    assert np.abs(ours - theirs).max() < 0.05 * theirs.std()
+
+
+def test_base_computes_what_llama_cpp_does(base: Path, weights: Weights) -> None:
+    network, served = Network(weights, Adapter(weights, 4, 8.0)), LanguageModel(base)
+    for request in REQUESTS:
+        tokens = Vocabulary(base).prompt(request)
+        assert_close(trained_logits(network, tokens), served_logits(served, tokens))
+
+
+def test_exported_adapter_does_the_same_in_llama_cpp(base: Path, network: Network, adapter_path: Path) -> None:
+    tokens = Vocabulary(base).prompt(REQUESTS[0])
+    ours = trained_logits(network, tokens)
+    assert_close(ours, served_logits(served_model(base, adapter_path), tokens))
+    plain = trained_logits(Network(network.weights, Adapter(network.weights, 4, 8.0)), tokens)
+    assert np.abs(ours - plain).max() > plain.std()
+
+
+def test_merged_model_does_the_same_as_the_adapter(base: Path, adapter_path: Path, tmp_path: Path) -> None:
+    merged, tokens = tmp_path / "merged.gguf", Vocabulary(base).prompt(REQUESTS[1])
+    assert merge(base, adapter_path, merged, quantisation="F16") == sha256_of(merged)
+    assert_close(served_logits(LanguageModel(merged), tokens), served_logits(served_model(base, adapter_path), tokens))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.gguf", "merged.gguf"]
+
+
+def test_adapter_of_another_model_is_not_merged(adapter_path: Path, tmp_path: Path, network: Network) -> None:
+    other = write_random_model(tmp_path / "other.gguf", network.weights.shape.architecture, seed=9)
+    with pytest.raises(ModelError, match="another model"):
+        merge(other, adapter_path, tmp_path / "merged.gguf")
+
+
+def test_adapter_is_read_back(network: Network, adapter_path: Path) -> None:
+    again = read_adapter(adapter_path, network.weights)
+    assert (again.rank, again.alpha) == (4, 8.0)
+    for (down, up), (ours, theirs) in zip(network.adapter.tensors().values(), again.tensors().values(), strict=True):
+        torch.testing.assert_close(down, ours, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(up, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_card_names_the_file_and_the_frame(adapter_path: Path) -> None:
+    text = write_card(adapter_path, {"seed": 7}).read_text()
+    assert sha256_of(adapter_path) in text
+    assert '"seed": 7' in text
+    assert "<|im_start|>REQUEST<|im_end|>PLAN<|im_end|>" in text
+
+
+def test_many_are_generated_as_one_by_one(base: Path, network: Network) -> None:
+    vocabulary = Vocabulary(base)
+    prompts = [vocabulary.prompt(request) for request in REQUESTS]
+    together = generate(network, prompts, vocabulary.end, max_tokens=12)
+    assert together == [generate(network, [prompt], vocabulary.end, max_tokens=12)[0] for prompt in prompts]
+    assert all(len(tokens) == 12 or vocabulary.end not in tokens for tokens in together)
+
+
+def test_generation_ends_at_the_end_token(base: Path, network: Network) -> None:
+    vocabulary = Vocabulary(base)
+    prompts = [vocabulary.prompt(request) for request in REQUESTS]
+    first = generate(network, prompts, -1, max_tokens=6)
+    end = first[0][2]
+    for tokens, full in zip(generate(network, prompts, end, max_tokens=6), first, strict=True):
+        assert tokens == (full[: full.index(end)] if end in full else full)
+
+
+def test_comparison_finds_both_the_same(base: Path, network: Network, adapter_path: Path, tmp_path: Path) -> None:
+    from llmos.nlui.training.batches import read_pairs
+
+    (tmp_path / "pairs.jsonl").write_text('{"request": "kill nginx", "plan": ["kill nginx"]}\n')
+    vocabulary = Vocabulary(base)
+    results = compare(
+        network, vocabulary, served_model(base, adapter_path), read_pairs(tmp_path / "pairs.jsonl", vocabulary)
+    )
+    assert [result.request for result in results] == ["kill nginx"]
+    assert not results[0].trained_right
+    assert not results[0].served_right
+    assert results[0].served.encode()[:4] == results[0].trained.encode()[:4]
+
+
+def test_unknown_network_is_refused(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(Unsupported, match="mamba"):
+        read_weights(tmp_path / "m.gguf")
+
+
+def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="cannot be"):
+        read_weights(tmp_path / "m.gguf")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Vocabulary(tmp_path / "m.gguf")
