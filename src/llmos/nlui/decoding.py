@@ -77,12 +77,15 @@ class LanguageModel:
 
     Args:
         threads: threads to compute with; when absent every usable core for prompts, the idle ones for single tokens.
+        adapter: a GGUF LoRA that was trained on this model.
 
     Raises:
-        ModelError: when the file cannot be loaded as a model.
+        ModelError: when the file cannot be loaded as a model, or the adapter not put on it.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None, context: int = 4096) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, context: int = 4096, adapter: Path | None = None
+    ) -> None:
         logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
         llama_cpp.llama_backend_init()
         self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), llama_cpp.llama_model_default_params())
@@ -97,6 +100,8 @@ class LanguageModel:
         if not created:
             raise ModelError(f"no context of {context} tokens could be made for {path}; is there memory left?")
         self._context = created
+        if adapter is not None:
+            self._put_on(adapter)
         self.context_size = context
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         assert vocabulary is not None
@@ -115,6 +120,14 @@ class LanguageModel:
     def trained_context(self) -> int:
         """Tokens of context that the model was trained for."""
         return int(llama_cpp.llama_model_n_ctx_train(self._model))
+
+    def _put_on(self, adapter: Path) -> None:
+        loaded = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(adapter))
+        if not loaded:
+            raise ModelError(f"{adapter} cannot be loaded as an adapter of this model")
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
+        if llama_cpp.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)):
+            raise ModelError(f"llama.cpp did not put the adapter {adapter} on the model")
 
     def chat(self, messages: Messages, *, answer: bool) -> str:
         """The conversation in the model's own chat format (chatml when it names none); with `answer`, the model's

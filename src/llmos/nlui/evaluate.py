@@ -1,6 +1,6 @@
 """Measure how well a model understands: exact-plan accuracy and seconds on a file of cases.
 
-    python -m llmos.nlui.evaluate CASES [--model NAME]… [--misses] [--unconstrained] [--predictions FOLDER]
+    python -m llmos.nlui.evaluate CASES [--model NAME]… [--misses] [--few-shot] [--unconstrained] [--predictions FOLDER]
 
 A case is one JSON object a line: `{"id", "lang", "request", "accept": [[line, …], …], "tags": […]}`. The requests go
 the way that the daemon's go, through a worker process.
@@ -44,10 +44,12 @@ def read_cases(path: Path) -> list[Case]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-async def evaluate(cases: Sequence[Case], model: str, *, constrained: bool = True) -> list[Result]:
+async def evaluate(
+    cases: Sequence[Case], model: str, *, constrained: bool = True, adapted: bool = True
+) -> list[Result]:
     """Ask a model for a plan of each case, one after the other; the load is not in the seconds."""
     with tempfile.TemporaryDirectory(prefix="llmos-evaluate-") as folder:
-        worker = ModelWorker(model, Path(folder))
+        worker = ModelWorker(model, Path(folder), adapted=adapted)
         try:
             await worker.load()
             return [await _result(worker, case, constrained) for case in cases]
@@ -98,19 +100,24 @@ def write_predictions(results: Sequence[Result], path: Path) -> None:
 
 
 def main() -> int:
-    """Evaluate each model named, or the chosen one."""
+    """Evaluate each model named, or every one that is installed."""
     parser = argparse.ArgumentParser(prog="llmos.nlui.evaluate", description="Measure exact-plan accuracy.")
     parser.add_argument("cases", type=Path, help="file of cases, JSON lines")
-    parser.add_argument("--model", action="append", help="a model; may be given more than once (the chosen one)")
+    parser.add_argument(
+        "--model", action="append", help="a model; may be given more than once (all that are installed)"
+    )
     parser.add_argument("--misses", action="store_true", help="print each request that went wrong")
+    parser.add_argument("--few-shot", action="store_true", help="show examples instead of using the adapter")
     parser.add_argument("--unconstrained", action="store_true", help="let the model write without the grammar")
     parser.add_argument("--predictions", type=Path, help="folder to write MODEL.jsonl into, one plan a line")
     options = parser.parse_args()
     try:
         cases = read_cases(options.cases)
-        for model in options.model or [models.chosen()]:
+        for model in options.model or [found.name for found in models.installed()]:
             title = models.locate(model).title
-            results = asyncio.run(evaluate(cases, model, constrained=not options.unconstrained))
+            results = asyncio.run(
+                evaluate(cases, model, constrained=not options.unconstrained, adapted=not options.few_shot)
+            )
             grammar = "without grammar" if options.unconstrained else "with grammar"
             print(f"{title}, {grammar}, {len(cases)} requests of {options.cases.name}", flush=True)
             if options.misses:

@@ -179,19 +179,6 @@ def remove(name: str) -> None:
             ledger.verified.pop(str(fetched), None)
 
 
-def choose(name: str) -> Installed:
-    """Make a model the one that is used when none is named."""
-    found = locate(name)
-    with _Ledger.edit() as ledger:
-        ledger.chosen = name
-    return found
-
-
-def chosen() -> str:
-    """The name of the model that is used when none is named."""
-    return _Ledger.read().chosen
-
-
 def partial_of(path: Path) -> Path:
     """The file that a fetch fills before it is renamed."""
     return path.with_name(f"{path.name}.part")
@@ -281,11 +268,10 @@ def _check_magic(path: Path) -> None:
 
 @dataclass(slots=True)
 class _Ledger:
-    """What is remembered between runs: checked files, registered files, and the chosen model."""
+    """What is remembered between runs: checked files and registered files."""
 
     verified: dict[str, dict[str, Any]] = field(default_factory=dict)
     own: dict[str, str] = field(default_factory=dict)
-    chosen: str = DEFAULT
 
     def record(self, path: Path, sha256: str) -> None:
         facts = path.stat()
@@ -300,10 +286,11 @@ class _Ledger:
     @classmethod
     def read(cls) -> "_Ledger":
         try:
-            return cls(**json.loads((folder() / "models.json").read_text(encoding="utf-8")))
+            kept = json.loads((folder() / "models.json").read_text(encoding="utf-8"))
+            return cls(kept["verified"], kept["own"])
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             log.warning("%s cannot be read, so models are checked anew: %s", folder() / "models.json", error)
             return cls()
 

@@ -1,6 +1,6 @@
 """The model worker: a process whose only power is to return text.
 
-    python -m llmos.nlui.worker --model PATH [--threads N] [--state PATH]
+    python -m llmos.nlui.worker --model PATH [--adapter PATH] [--threads N] [--state PATH]
 
 It speaks JSON, one object a line. First it says `{"ready": true, …}` or `{"failed": "why"}`; then it answers
 `{"id", "request", "names", "max_tokens", "constrained"}` with `{"id", "plan_text", "seconds", "tokens", …}` or
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llmos.errors import LlmosError, TimedOut
-from llmos.nlui import prompt
+from llmos.nlui import frame, prompt
 from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.grammar import build_grammar
 
@@ -46,13 +46,20 @@ class Planner:
     """A model that has read the prompt, ready for requests.
 
     Args:
+        adapter: what training made of the model; with it a request stands in its frame and needs no examples.
         state: a file that keeps the evaluated prompt between runs; written when absent or of another prompt.
     """
 
-    def __init__(self, model: Path, threads: int | None, state: Path | None) -> None:
+    def __init__(self, model: Path, threads: int | None, state: Path | None, adapter: Path | None = None) -> None:
         began = time.perf_counter()
-        self._model = LanguageModel(model, threads=threads)
-        self._fit_prompt(min(self._model.context_size, self._model.trained_context) - REQUEST_ROOM)
+        self._model = LanguageModel(model, threads=threads, adapter=adapter)
+        if adapter is not None:
+            self._prefix = self._model.tokenize(frame.OPENING, special=True)
+            self._opening: list[int] = []
+            self._closing = self._model.tokenize(frame.CLOSING, special=True)
+            state = None
+        else:
+            self._fit_prompt(min(self._model.context_size, self._model.trained_context) - REQUEST_ROOM)
         self.restored = bool(state and state.is_file() and self._model.restore(state, self._prefix))
         if not self.restored:
             self._model.prefill(self._prefix)
@@ -183,6 +190,7 @@ def main() -> int:
         prog="llmos.nlui.worker", description="Turns requests into plans, over JSON lines."
     )
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
+    parser.add_argument("--adapter", type=Path, help="a GGUF LoRA that was trained on the model")
     parser.add_argument("--threads", type=int, help="threads to compute with (those idle)")
     parser.add_argument("--state", type=Path, help="folder that keeps the evaluated prompt between runs")
     options = parser.parse_args()
@@ -194,7 +202,7 @@ def main() -> int:
     talk = Conversation(sys.stdin, sink)
     try:
         state = options.state / f"{state_key(options.model)}.kv" if options.state else None
-        planner = Planner(options.model, options.threads, state)
+        planner = Planner(options.model, options.threads, state, options.adapter)
     except (LlmosError, OSError) as error:
         log.error("%s", error)
         talk.say({"failed": str(error)})

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from llmos.errors import LlmosError, ModelError, TimedOut, Unavailable
 from llmos.nlui import models
+from llmos.nlui.adapters import adapter_for
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ModelWorker:
         idle_seconds: how long after the last request the model is unloaded.
         max_waiting: requests that may wait behind the one that is computed.
         threads: threads to compute with; every core that may be used when absent.
+        adapted: whether to use the model's adapter, where it has one; without it the model is shown examples.
     """
 
     def __init__(
@@ -99,10 +101,11 @@ class ModelWorker:
         idle_seconds: float = 600.0,
         max_waiting: int = 32,
         threads: int | None = None,
+        adapted: bool = True,
     ) -> None:
         self.model = model
         self.log_file = state_dir / "model-worker.log"
-        self._state_dir, self._threads = state_dir, threads
+        self._state_dir, self._threads, self._adapted = state_dir, threads, adapted
         self._idle_seconds, self._max_waiting = idle_seconds, max_waiting
         self._state = WorkerState.UNLOADED
         self._error: LlmosError | None = None
@@ -275,10 +278,11 @@ class ModelWorker:
         self._state = WorkerState.LOADING
         try:
             found = await asyncio.to_thread(models.locate, self.model)
+            adapter = await asyncio.to_thread(adapter_for, found) if self._adapted else None
         except LlmosError as error:
             self._state, self._error = WorkerState.MISSING, error
             raise
-        process = self._process = await self._spawn(found.path)
+        process = self._process = await self._spawn(found.path, adapter)
         try:
             async with asyncio.timeout(LOAD_SECONDS):
                 first = await self._read_line(process)
@@ -304,8 +308,10 @@ class ModelWorker:
         self._fail(f"ended while it loaded ({_exit(status)})")
         raise _WorkerLost("ended while it loaded")
 
-    async def _spawn(self, path: Path) -> asyncio.subprocess.Process:
+    async def _spawn(self, path: Path, adapter: Path | None) -> asyncio.subprocess.Process:
         command = [sys.executable, "-m", "llmos.nlui.worker", "--model", str(path), "--state", str(self._state_dir)]
+        if adapter is not None:
+            command += ["--adapter", str(adapter)]
         if self._threads:
             command += ["--threads", str(self._threads)]
         sink = await asyncio.to_thread(_open_log, self.log_file)

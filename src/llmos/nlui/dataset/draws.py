@@ -6,6 +6,7 @@ from random import Random
 from llmos.nlui.dataset import pools, quantity_phrases, timing
 from llmos.nlui.dataset.commands import Commands, words_of
 from llmos.nlui.dataset.pair import Slot
+from llmos.nlui.dataset.wordlists import words
 from llmos.plan.language import _quote as printed_value
 from llmos.plan.language import _shell_quote as printed_word
 
@@ -114,7 +115,7 @@ class Draws:
             case "rate":
                 return f"{rng.choice((1, 2, 3, 4, 5, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300))}M"
             case "dur":
-                return rng.choice(_DURATIONS)
+                return rng.choice(words("durations"))
             case "pct":
                 return str(rng.choice((*range(5, 100, 5), *range(70, 100), 2, 3, 8, 12, 18)))
             case "cores":
@@ -135,10 +136,9 @@ class Draws:
     def _text(self, form: str, lang: str) -> Filling:
         """A log text; the form says whether one word, or in quotes already."""
         rng = self.rng
+        text = pools.log_text(rng, lang, word=form == "word")
         if form == "word":
-            return _same(rng.choice(pools.WORDS))
-        phrases = pools.PHRASES_ZH if lang == "zh" and rng.random() < 0.4 else pools.PHRASES
-        text = rng.choice(phrases) if rng.random() < 0.65 else rng.choice(pools.WORDS)
+            return _same(text)
         if form == "quoted":
             return text, printed_value(text)
         opening, closing = rng.choice(('""', "''", '""', "“”", "''") if lang == "en" else ('""', "“”", "「」", "''"))
@@ -152,65 +152,6 @@ class Draws:
             if form != "short" or len(typed) < 30:
                 break
         return typed, " ".join(map(printed_word, words_of(typed)))
-
-
-_DURATIONS = [
-    "5s",
-    "10s",
-    "15s",
-    "20s",
-    "30s",
-    "40s",
-    "45s",
-    "90s",
-    "1m",
-    "2m",
-    "3m",
-    "4m",
-    "5m",
-    "5m",
-    "6m",
-    "7m",
-    "8m",
-    "10m",
-    "10m",
-    "12m",
-    "15m",
-    "15m",
-    "20m",
-    "20m",
-    "25m",
-    "30m",
-    "30m",
-    "40m",
-    "45m",
-    "50m",
-    "60s",
-    "75m",
-    "80m",
-    "90m",
-    "90m",
-    "150m",
-    "1h",
-    "1h",
-    "2h",
-    "2h",
-    "3h",
-    "4h",
-    "5h",
-    "6h",
-    "8h",
-    "10h",
-    "12h",
-    "24h",
-    "36h",
-    "48h",
-    "1d",
-    "2d",
-    "3d",
-    "7d",
-    "14d",
-]
 
 
 def _pid(rng: Random) -> str:

@@ -29,7 +29,17 @@ _LANGS = ("en", "zh")
 _ENGLISH_SHARE = 0.56
 _TYPO_SHARE = 0.08
 _TALK = ("ask", "refuse")
-_GRAMMAR_MIX = (("run", 0.20), ("watch", 0.12), ("joined", 0.10), ("corrected", 0.07), ("talk", 0.18), ("plain", 0.33))
+_PARTS = ("run", "watch", "lookups", "it")
+"""Grammars of parts that are always said together with others; both splits have all of them."""
+_GRAMMAR_MIX = {
+    "run": 0.17,
+    "watch": 0.12,
+    "followed": 0.09,
+    "joined": 0.08,
+    "corrected": 0.07,
+    "talk": 0.18,
+    "plain": 0.29,
+}
 _CHINESE = "\u4e00-\u9fff，。：；！？、"
 _INSIDE_CHINESE = re.compile(f"(?<=[{_CHINESE}]) +(?=[{_CHINESE}])")
 _BESIDE_CHINESE = re.compile(f"(?<=[{_CHINESE}]) (?=\\w)|(?<=[A-Za-z0-9%]) (?=[{_CHINESE}])")
@@ -89,13 +99,12 @@ class _Maker:
         skeletons = [authored.take_apart(pair) for pair in pairs]
         self.skeletons = {lang: [found for found in skeletons if found.lang == lang] for lang in _LANGS}
         self.grammars = {
-            (lang, name): [phrasing for phrasing in _grammar(lang, name) if self._takes(phrasing.held_out)]
+            (lang, name): [
+                phrasing for phrasing in _grammar(lang, name) if name in _PARTS or self._takes(phrasing.held_out)
+            ]
             for lang in _LANGS
-            for name in ("reads", "actions", "compounds", "ask", "refuse", "run", "watch")
+            for name in ("reads", "actions", "compounds", "ask", "refuse", *_PARTS)
         }
-        for lang in _LANGS:  # options and conditions are parts: each split needs all of them
-            for name in ("run", "watch"):
-                self.grammars[lang, name] = list(_grammar(lang, name))
 
     def _takes(self, held_out: bool) -> bool:
         return self.split == "all" or held_out == (self.split == "heldout")
@@ -144,12 +153,14 @@ class _Maker:
 
     def _made(self, lang: str) -> Skeleton:
         rng = self.rng
-        kind = rng.choices([name for name, _ in _GRAMMAR_MIX], [weight for _, weight in _GRAMMAR_MIX])[0]
+        kind = rng.choices(list(_GRAMMAR_MIX), list(_GRAMMAR_MIX.values()))[0]
         match kind:
             case "run":
                 return compose.run(rng, lang, self.grammars[lang, "run"])
             case "watch":
                 return compose.watch(rng, lang, self.grammars[lang, "watch"], self._commands(lang))
+            case "followed":
+                return self._followed(lang)
             case "joined":
                 return self._joined(lambda: self._plain(lang)) or self._plain(lang)
             case "corrected":
@@ -158,6 +169,17 @@ class _Maker:
             case "talk":
                 return template.skeleton(rng.choice(self.grammars[lang, rng.choice(_TALK)]), rng)
         return self._plain(lang)
+
+    def _followed(self, lang: str) -> Skeleton:
+        """Something looked up or started, and what to do with it."""
+        rng, acts = self.rng, self.grammars[lang, "it"]
+        if rng.random() < 0.4:
+            return compose.followed(template.skeleton(rng.choice(self.grammars[lang, "lookups"]), rng), acts, rng)
+        acts = [act for act in acts if act.command]
+        if rng.random() < 0.7:
+            return compose.followed(compose.run(rng, lang, self.grammars[lang, "run"]), acts, rng)
+        heads = [phrasing for phrasing in self._commands(lang) if phrasing.plan == "start {job}"]
+        return compose.followed(template.skeleton(rng.choice(heads), rng), acts, rng) if heads else self._plain(lang)
 
     def _commands(self, lang: str) -> list[Phrasing]:
         return [phrasing for phrasing in self.grammars[lang, "actions"] if phrasing.command] or list(

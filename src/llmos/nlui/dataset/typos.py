@@ -1,15 +1,15 @@
 """Slips of the finger and of the ear, in words that no plan copies: letters swapped, dropped, doubled; homophones."""
 
 import re
+from itertools import pairwise
 from random import Random
 
 from llmos.nlui.dataset.pair import MARKS
+from llmos.nlui.dataset.wordlists import phrases
 
 _WORD = re.compile(rf"(?<![\w/.$@='\"{MARKS}-])[A-Za-z]{{4,}}(?![\w/.$@='\"{MARKS}-])")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`|“[^”]*”")
-_KEYS = {
-    left: right for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm") for left, right in zip(row, row[1:], strict=False)
-}
+_KEYS = {left: right for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm") for left, right in pairwise(row)}
 _KEPT = re.compile(
     r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundred|half|quarter|noon|midnight|"
     r"midday|second|minute|hour|day|week|month|fortnight|monday|tuesday|wednesday|thursday|friday|saturday|sunday|nightly|"
@@ -17,13 +17,6 @@ _KEPT = re.compile(
     r"last|morning|evening|afternoon|night|tonight|today|tomorrow|secs|mins|TERM|KILL|QUIT|USR1|every|each|root|disk|free)s?",
     re.IGNORECASE,
 )
-_HOMOPHONES = {
-    "进程": ("进城", "近程"), "端口": ("端囗", "短口"), "内存": ("内纯", "内寸"), "日志": ("日至", "日制"), "任务": ("任物", "认务"),
-    "优先级": ("优先及", "优先极"), "重启": ("从启", "重起"), "暂停": ("暂听", "占停"), "监控": ("监空", "监拱"), "程序": ("程续", "成序"),
-    "文件": ("文建",), "恢复": ("回复",), "停掉": ("听掉",), "启动": ("起动", "启东"), "限制": ("限止",), "显卡": ("现卡",),
-    "通知": ("通只",), "占用": ("战用",), "磁盘": ("瓷盘",), "强制": ("强致",), "告诉": ("告述",), "提醒": ("题醒",), "运行": ("运形",),
-    "撤销": ("撤消",), "继续": ("继序",), "结束": ("结速",), "看看": ("看坎",), "帮我": ("邦我",), "最近": ("最进",), "任务列表": ("任务例表",),
-}  # fmt: skip
 
 
 def mistyped(text: str, lang: str, rng: Random) -> str:
@@ -51,7 +44,7 @@ def _slipped(word: str, rng: Random) -> str:
 
 
 def _misheard(text: str, rng: Random) -> str:
-    found = [word for word in _HOMOPHONES if word in text]
-    for word in rng.sample(found, min(len(found), rng.choice((1, 1, 2)))):
-        text = text.replace(word, rng.choice(_HOMOPHONES[word]), 1)
+    found = [line.split() for line in phrases("homophones") if line.split()[0] in text]
+    for word, *misheard in rng.sample(found, min(len(found), rng.choice((1, 1, 2)))):
+        text = text.replace(word, rng.choice(misheard), 1)
     return text

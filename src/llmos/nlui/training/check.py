@@ -6,15 +6,12 @@ The two compute in other precisions (bf16 here, the file's quantised blocks ther
 """
 
 import argparse
-import ctypes
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import llama_cpp
-
-from llmos.errors import LlmosError, ModelError
+from llmos.errors import LlmosError
 from llmos.nlui import models
 from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.plan_match import plan_matches
@@ -47,22 +44,6 @@ def compare(network: Network, vocabulary: Vocabulary, served: LanguageModel, pai
     return results
 
 
-def served_model(base: Path, adapter: Path) -> LanguageModel:
-    """The model in llama.cpp with the adapter on it.
-
-    Raises:
-        ModelError: llama.cpp does not take the adapter for this model.
-    """
-    model = LanguageModel(base)
-    loaded = llama_cpp.llama_adapter_lora_init(model._model, str(adapter).encode())
-    if not loaded:
-        raise ModelError(f"{adapter} cannot be loaded as an adapter of {base}")
-    adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
-    if llama_cpp.llama_set_adapters_lora(model._context, adapters, 1, (ctypes.c_float * 1)(1.0)):
-        raise ModelError(f"llama.cpp did not put {adapter} on {base}")
-    return model
-
-
 def main() -> int:
     """Compare on some pairs; the exit status is 1 when fewer than 97 % of the plans are the same."""
     parser = argparse.ArgumentParser(prog="llmos.nlui.training.check", description="Compare training and serving.")
@@ -76,7 +57,7 @@ def main() -> int:
         vocabulary, weights = Vocabulary(base), read_weights(base)
         pairs = validation.sample(read_pairs(options.pairs, vocabulary), options.count, seed=0)
         network = Network(weights, read_adapter(options.adapter, weights))
-        results = compare(network, vocabulary, served_model(base, options.adapter), pairs)
+        results = compare(network, vocabulary, LanguageModel(base, adapter=options.adapter), pairs)
     except LlmosError as error:
         print(f"check: {error.message}", file=sys.stderr)
         return error.exit_code

@@ -1,0 +1,28 @@
+"""Adapters: what training made of a base model. They ship with the package, each bound to the exact bytes of its base.
+
+`trained/NAME.gguf` is the adapter, `trained/NAME.json` its card: the file's sha256, the base's, and where it comes from.
+"""
+
+import json
+from pathlib import Path
+
+from llmos.errors import ModelError
+from llmos.nlui.models import Installed, sha256_of
+
+FOLDER = Path(__file__).parent / "trained"
+
+
+def adapter_for(model: Installed, folder: Path = FOLDER) -> Path | None:
+    """The adapter that was trained on this model's bytes, or None where there is none. Reads the file: blocks.
+
+    :raises ModelError: its bytes are not what its card says.
+    """
+    for card in sorted(folder.glob("*.json")):
+        facts = json.loads(card.read_text(encoding="utf-8"))
+        if facts["base"]["sha256"] != model.sha256:
+            continue
+        path: Path = folder / facts["file"]
+        if not path.is_file() or sha256_of(path) != facts["sha256"]:
+            raise ModelError(f"the adapter {path} is not what its card says; install llmos again")
+        return path
+    return None
