@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,16 +84,44 @@ class Daemon:
         self.process.wait(30)
 
 
-@pytest.fixture
-def llmosd(tmp_path: Path) -> Iterator[Daemon]:
-    """A running llmosd without a model, ended with all it started when the test is over."""
-    (tmp_path / "llmosd.toml").write_text("")
-    daemon = Daemon(tmp_path, ["--config", str(tmp_path / "llmosd.toml")]).start()
+@contextmanager
+def running(folder: Path, settings: str = "") -> Iterator[Daemon]:
+    """An llmosd with these settings, ended with all it started; its log must hold no traceback."""
+    (folder / "llmosd.toml").write_text(settings)
+    daemon = Daemon(folder, ["--config", str(folder / "llmosd.toml")]).start()
     try:
         yield daemon
     finally:
         daemon.stop()
         assert "Traceback" not in daemon.log, daemon.log
+
+
+@pytest.fixture
+def llmosd(tmp_path: Path) -> Iterator[Daemon]:
+    """An llmosd of one test's own, for tests that kill or change it."""
+    with running(tmp_path) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One llmosd, with short back-offs, for all tests of a file: each uses names of its own."""
+    settings = "[jobs]\nbackoff_first_seconds = 0.05\nbackoff_cap_seconds = 0.2\n"
+    with running(tmp_path_factory.mktemp("llmosd"), settings) as shared:
+        yield shared
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    """A connection to the file's llmosd."""
+    with daemon.client() as connected:
+        yield connected
+
+
+@pytest.fixture
+def call(client: Client) -> Callable[..., Any]:
+    """Call a method of the file's llmosd by its name."""
+    return client.call
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Daemon
 
+from conftest import Daemon, running
 from llmos.errors import NeedsConfirmation
 from llmos.nlui import models
 
@@ -22,12 +22,8 @@ SECONDS = 300
 def words(tmp_path: Path) -> Iterator[Daemon]:
     """A real llmosd with the default model."""
     models.locate(models.DEFAULT)
-    (tmp_path / "llmosd.toml").write_text(f"[model]\ntimeout_seconds = {SECONDS}\n")
-    daemon = Daemon(tmp_path, ["--config", str(tmp_path / "llmosd.toml")]).start()
-    try:
+    with running(tmp_path, f"[model]\ntimeout_seconds = {SECONDS}\n") as daemon:
         yield daemon
-    finally:
-        daemon.stop()
 
 
 @pytest.mark.timeout(2 * SECONDS)

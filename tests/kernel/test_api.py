@@ -52,19 +52,6 @@ class Raw:
         self.socket.close()
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all that does it no harm."""
-    folder = tmp_path_factory.mktemp("llmosd")
-    (folder / "llmosd.toml").write_text("")
-    running = Daemon(folder, ["--config", str(folder / "llmosd.toml")]).start()
-    try:
-        yield running
-    finally:
-        running.stop()
-        assert "Traceback" not in running.log, running.log
-
-
 @pytest.fixture
 def raw(daemon: Daemon) -> Iterator[Raw]:
     """A raw connection."""

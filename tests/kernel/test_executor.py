@@ -1,35 +1,13 @@
 """Plans on a real daemon: graphs, references, confirmation, and what is only known on the way."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Daemon
 from llmos import Client
 from llmos.errors import BadInput, NeedsConfirmation, NotFound, PlanChanged
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon; tests use names of their own."""
-    folder = tmp_path_factory.mktemp("llmosd")
-    (folder / "llmosd.toml").write_text("")
-    running = Daemon(folder, ["--config", str(folder / "llmosd.toml")]).start()
-    try:
-        yield running
-    finally:
-        running.stop()
-        assert "Traceback" not in running.log, running.log
-
-
-@pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    """A connection to it."""
-    with daemon.client() as connected:
-        yield connected
 
 
 def test_a_failed_line_skips_what_depends_on_it_and_the_rest_goes_on(client: Client) -> None:

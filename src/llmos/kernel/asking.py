@@ -33,8 +33,9 @@ class Asking:
         plan = await self._plan(request)
         seconds = round(time.perf_counter() - began, 4)
         self._kernel.journal.note("asked", "llmosd", caller.uid, {"request": request[:2000]})
-        if answer := _talk(plan):
-            check = await self._kernel.executor.check(plan[:1], caller)
+        if talk := next((call for call in plan if isinstance(call, Ask | Refuse)), None):  # it makes the others moot
+            check = await self._kernel.executor.check([talk], caller)
+            answer = talk.question if isinstance(talk, Ask) else talk.reason
             return {**check.as_json(), "ok": True, "answer": answer, "results": [], "seconds": seconds}
         check = await self._kernel.executor.check(plan, caller)
         shown = {**check.as_json(), "answer": None, "seconds": seconds}
@@ -60,16 +61,6 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     """The results as callers see them: whether all went well, and each line's."""
     shown = [{name: value for name, value in result.items() if name != "raised"} for result in results]
     return {"ok": all(result["ok"] for result in shown), "results": shown}
-
-
-def _talk(plan: list[Syscall]) -> str | None:
-    """The sentence of a plan that asks back or refuses; such a line makes the others moot."""
-    for call in plan:
-        if isinstance(call, Ask):
-            return call.question
-        if isinstance(call, Refuse):
-            return call.reason
-    return None
 
 
 async def _process_names() -> list[str]:

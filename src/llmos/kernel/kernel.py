@@ -160,7 +160,9 @@ class Kernel:
         self.note("process.signalled", process, caller, {"signal": "TERM", "reason": "stopped as asked"})
         used = "TERM"
         try:
-            await asyncio.wait_for(wait_for_end(identity), seconds or self.settings.jobs.stop_timeout_seconds)
+            await asyncio.wait_for(
+                wait_for_end(identity), self.settings.jobs.stop_timeout_seconds if seconds is None else seconds
+            )
         except TimeoutError:
             used = "KILL"
             with suppress(NotFound):  # it may just have ended

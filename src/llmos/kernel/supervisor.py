@@ -121,7 +121,7 @@ class Supervisor(JobTable):
         job.pid, job.start_ticks, job.started_at = spawned.pid, spawned.start_ticks, time.time()
         job.exit_code = job.exit_signal = job.ended_at = None
         self._pids[job.pid] = job
-        self._move(job, Move.SPAWNED, f"pid {job.pid}" if job.state is State.STARTING else job.reason)
+        self._move(job, Move.SPAWNED, job.reason)
         if (early := self._early.pop(run, None)) is not None:
             self._exited(job, early)
             return
@@ -155,7 +155,9 @@ class Supervisor(JobTable):
             await self._signal(job, signal.SIGTERM)
             await self._confinement.resume(job)
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(ended), patience or self._settings.stop_timeout_seconds)
+                await asyncio.wait_for(
+                    asyncio.shield(ended), self._settings.stop_timeout_seconds if patience is None else patience
+                )
                 return
             await self._signal(job, signal.SIGKILL)
             await asyncio.wait_for(asyncio.shield(ended), KILL_GRACE_SECONDS)
@@ -229,7 +231,7 @@ class Supervisor(JobTable):
             self._alarms.cancel(job.name)
             job.next_run_at = None
             if job.state is State.SCHEDULED:
-                self._set_state(job, State.STOPPED, "taken off its schedule")
+                self._move(job, Move.STOP, "taken off its schedule")
             else:
                 self._note(job, "unscheduled", {})
 
@@ -305,8 +307,9 @@ class Supervisor(JobTable):
 
     async def flush(self) -> None:
         """Return once all moves so far are on disk, and let the reaper forget the exits among them."""
-        taken, self._taken = self._taken, []
+        taken = list(self._taken)
         await self._journal.flush()
+        del self._taken[: len(taken)]
         if taken:
             await self._reaper.take(taken)
 

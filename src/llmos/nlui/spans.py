@@ -10,8 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from llmos.plan.language import _quote as printed_value
-from llmos.plan.language import _shell_quote as printed_argument
+from llmos.plan.language import quote_value, quote_word
 
 MAX_WORDS = 400
 MAX_SEGMENTS = 24
@@ -67,18 +66,18 @@ class RequestSpans:
     @cached_property
     def words(self) -> list[str]:
         """Printed values for what is named: any word."""
-        return [printed_value(word) for word in self._plain_words]
+        return [quote_value(word) for word in self._plain_words]
 
     @cached_property
     def names(self) -> list[str]:
         """Printed values of the names known beside the request."""
-        return [printed_value(name) for name in dict.fromkeys(self._names)]
+        return [quote_value(name) for name in dict.fromkeys(self._names)]
 
     @cached_property
     def new_names(self) -> list[str]:
         """Printed values that a new job may be called."""
         words = (word for word in self._plain_words if "/" not in word and len(word) <= 128 and word.isprintable())
-        return [printed_value(word) for word in words if not (word.isascii() and word.isdigit())]
+        return [quote_value(word) for word in words if not (word.isascii() and word.isdigit())]
 
     @cached_property
     def digits(self) -> list[str]:
@@ -165,10 +164,10 @@ def _chunks(token: str) -> list[str]:
         else token.rstrip(".,;:!?)，。；：！？、）")
     )
     words = _unquoted(core) if core else None
-    whole = printed_argument(token)
+    whole = quote_word(token)
     if core == token or not words:
-        return [" " + printed_argument((_unquoted(token) or [token])[0])]
-    printed = printed_argument(words[0])
+        return [" " + quote_word((_unquoted(token) or [token])[0])]
+    printed = quote_word(words[0])
     if whole == token and printed == core:
         return [" " + core, token[len(core) :]]
     return [" " + printed]

@@ -118,11 +118,9 @@ def print_line(call: Syscall) -> str:
     for argument in call.given():
         value = call.value(argument)
         if argument.kind is Kind.ARGV:
-            argv = " -- " + " ".join(map(_shell_quote, value))
-        elif argument.positional:
-            words.append(_quote(str(value)))
+            argv = " -- " + " ".join(map(quote_word, value))
         else:
-            words.append(f"{argument.name}={_quote(str(value))}")
+            words.append(argument_text(argument, value))
     return " ".join(words) + argv
 
 
@@ -219,12 +217,12 @@ def _shell_words(text: str) -> list[str]:
         raise PlanSyntaxError(f"the command after -- is not quoted as a shell quotes: {error}", field="argv") from None
 
 
-def _quote(value: str) -> str:
+def quote_value(value: str) -> str:
     bare = _BARE.fullmatch(value) and "\\" not in value and not value.startswith("--")
     return value if bare else json.dumps(value, ensure_ascii=False)
 
 
-def _shell_quote(word: str) -> str:
+def quote_word(word: str) -> str:
     """Quote for a shell; double quotes where they read better and mean the same."""
     if _SHELL_PLAIN.fullmatch(word):
         return word
@@ -233,4 +231,4 @@ def _shell_quote(word: str) -> str:
 
 def argument_text(argument: Argument, value: Any) -> str:
     """One argument as it stands in a line."""
-    return _quote(str(value)) if argument.positional else f"{argument.name}={_quote(str(value))}"
+    return quote_value(str(value)) if argument.positional else f"{argument.name}={quote_value(str(value))}"

@@ -13,7 +13,7 @@ from rich.progress import track
 from llmos.nlui.dataset import authored
 from llmos.nlui.dataset.authored import AuthoredError
 from llmos.nlui.dataset.generate import Split, generate
-from llmos.nlui.dataset.pair import Pair
+from llmos.nlui.dataset.pair import Pair, normalised
 
 HELD_OUT_PART = 20
 """The held-out file is this many times smaller."""
@@ -49,13 +49,15 @@ def table(pairs: Iterable[Pair]) -> str:
     )
 
 
-def _write(pairs: Iterator[Pair], size: int, file: Path, quiet: bool) -> None:
+def _write(pairs: Iterator[Pair], size: int, file: Path, quiet: bool) -> set[str]:
+    """Write the pairs, print their table; the normalised requests, so that a next file has none of them."""
     kept = []
     with file.open("w", encoding="utf-8") as out:
         for pair in track(pairs, f"{file.name}", total=size, disable=quiet):
             out.write(json.dumps(pair.as_json(), ensure_ascii=False) + "\n")
             kept.append(pair)
     print(f"{file}: {len(kept)} pairs\n{table(kept)}")
+    return {normalised(pair.request) for pair in kept}
 
 
 def _reachable(pair: Pair) -> bool:
@@ -84,10 +86,14 @@ def main() -> int:
         wanted: list[tuple[Split, int, Path]] = [("all" if options.all else "train", options.size, options.out)]
         if options.heldout:
             wanted.append(("heldout", max(options.size // HELD_OUT_PART, 1), options.heldout))
+        seen: set[str] = set()
+
+        def accept(pair: Pair) -> bool:
+            return normalised(pair.request) not in seen and (not options.check or _reachable(pair))
+
         for split, size, file in wanted:
-            accept = _reachable if options.check else lambda pair: True
             pairs = generate(options.seed, size, split=split, folder=options.authored, commands=commands, accept=accept)
-            _write(pairs, size, file, options.quiet)
+            seen |= _write(pairs, size, file, options.quiet)
     except (AuthoredError, OSError, ValueError) as error:
         print(f"dataset: {error}", file=sys.stderr)
         return 1

@@ -13,8 +13,7 @@ from llmos.errors import BadInput
 from llmos.nlui.dataset.draws import wordings
 from llmos.nlui.dataset.pair import Line, Pair, Skeleton, Slot, mark
 from llmos.nlui.dataset.quantity_phrases import part_of_day
-from llmos.plan.language import _quote as printed_value
-from llmos.plan.language import argument_text, parse_line, parse_plan, print_line, print_plan
+from llmos.plan.language import argument_text, parse_line, parse_plan, print_line, print_plan, quote_value
 from llmos.plan.values import LIFT
 from llmos.syscalls import Argument, Kind, Risk, Syscall
 
@@ -170,7 +169,7 @@ class _TakingApart:
                 continue
             marked = self.values.get((_group(argument, value), value))
             text = argument_text(argument, value)
-            words.append(text.removesuffix(printed_value(value)) + marked if marked else text)
+            words.append(text.removesuffix(quote_value(value)) + marked if marked else text)
         return " ".join(words) + argv
 
     def _find(self, call: Syscall, argument: Argument) -> None:

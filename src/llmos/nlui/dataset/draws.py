@@ -7,8 +7,7 @@ from llmos.nlui.dataset import pools, quantity_phrases, timing
 from llmos.nlui.dataset.commands import Commands, words_of
 from llmos.nlui.dataset.pair import Slot
 from llmos.nlui.dataset.wordlists import words
-from llmos.plan.language import _quote as printed_value
-from llmos.plan.language import _shell_quote as printed_word
+from llmos.plan.language import quote_value, quote_word
 
 Filling = tuple[str, str]
 """A phrase for the request and the value as the plan prints it."""
@@ -140,18 +139,18 @@ class Draws:
         if form == "word":
             return _same(text)
         if form == "quoted":
-            return text, printed_value(text)
+            return text, quote_value(text)
         opening, closing = rng.choice(('""', "''", '""', "“”", "''") if lang == "en" else ('""', "“”", "「」", "''"))
         if "'" in text or (" " not in text and text.isascii() and rng.random() < 0.4):
             opening, closing = ('"', '"') if "'" in text else ("", "")
-        return opening + text + closing, printed_value(text)
+        return opening + text + closing, quote_value(text)
 
     def _command(self, form: str) -> Filling:
         for _ in range(10):
             typed = self._commands.draw(self.rng)
             if form != "short" or len(typed) < 30:
                 break
-        return typed, " ".join(map(printed_word, words_of(typed)))
+        return typed, " ".join(map(quote_word, words_of(typed)))
 
 
 def _pid(rng: Random) -> str:
@@ -163,8 +162,8 @@ def _same(word: str) -> Filling:
 
 
 def _named(name: str) -> Filling:
-    return name, printed_value(name)
+    return name, quote_value(name)
 
 
 def _path(path: str) -> Filling:
-    return path, printed_value(path)
+    return path, quote_value(path)

@@ -1,7 +1,7 @@
 """The generator: authored pairs with other values and phrase grammars, mixed, spoken in many ways, without repeats.
 
-The same seed gives the same data. `train` and `heldout` share no wording: whole authors and some phrasings of each
-grammar are only in `heldout`. Requests in `reserved.txt`, kept to measure on as fingerprints, are never made.
+The same seed gives the same data. Whole authors, and some phrasings of each grammar of whole requests, are only in
+`heldout`. Requests in `reserved.txt`, kept to measure on as fingerprints, are never made.
 """
 
 import re
@@ -69,7 +69,7 @@ def generate(
 ) -> Iterator[Pair]:
     """Pairs of request and plan, in an order that the seed decides.
 
-    `train` begins with the authored pairs as they are, in random order among the rest; `commands` are command lines from
+    The authored pairs of the split stand among the rest as they are; `commands` are command lines from
     outside to draw from. A pair that `accept` turns down is left out and another is made. Raises `AuthoredError` when the
     authored pairs cannot be read.
     """
@@ -130,7 +130,7 @@ class _Maker:
         if rng.random() < 0.45:
             skeleton = register.spoken(skeleton, rng)
         if rng.random() < _TYPO_SHARE:
-            skeleton = replace(skeleton, request=mistyped(skeleton.request, lang, rng))
+            skeleton = replace(skeleton, request=mistyped(skeleton.request, lang, rng, skeleton.copied))
         pair = filled(skeleton, self.draws.all(skeleton.slots, lang))
         return replace(pair, request=self._spaced(pair.request, skeleton)) if lang == "zh" else pair
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmos.plan.language import _quote as printed_value
-from llmos.plan.language import parse_plan, print_plan
+from llmos.plan.language import parse_plan, print_plan, quote_value
 
 FIRST_MARK = 0xE000
 MARKS = "\ue000-\uf8ff"
 _MARK = re.compile(f"[{MARKS}]")
 _REFERENCE = re.compile(r"\$([1-9])(?![\w$])")
+_WORD = re.compile(r"[A-Za-z]+")
 _IGNORED = re.compile(r"[\W_]+")
 
 Line = tuple[str, str]
@@ -48,6 +48,15 @@ class Skeleton:
     def verbs(self) -> tuple[str, ...]:
         """The verbs of the lines, without those inside `then`."""
         return tuple(text.split(" ", 1)[0] for text, _ in self.plan)
+
+    @property
+    def copied(self) -> frozenset[str]:
+        """The words that the plan's values have, those in slots aside: in the request they must stay as they are."""
+        if self.verbs[0] in ("ask", "refuse"):
+            return frozenset()
+        arguments = [line.partition(" ")[2] for lines in self.plan for line in lines]
+        values = [word.partition("=")[2] or word for text in arguments for word in text.split()]
+        return frozenset(word for value in values for word in _WORD.findall(value))
 
     def shifted(self, slots: int, lines: int) -> "Skeleton":
         """The same with marks moved up by so many slots and references by so many lines, to stand after others."""
@@ -100,7 +109,7 @@ def filled(skeleton: Skeleton, fillings: Sequence[tuple[str, str]]) -> Pair:
         return _MARK.sub(lambda match: fillings[ord(match.group()) - FIRST_MARK][1], text)
 
     request = _MARK.sub(lambda match: fillings[ord(match.group()) - FIRST_MARK][0], skeleton.request)
-    lines = [value(text) + (f" then={printed_value(value(then))}" if then else "") for text, then in skeleton.plan]
+    lines = [value(text) + (f" then={quote_value(value(then))}" if then else "") for text, then in skeleton.plan]
     return Pair(request, tuple(print_plan(parse_plan(lines))), skeleton.lang, skeleton.source)
 
 

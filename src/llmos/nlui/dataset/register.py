@@ -21,8 +21,8 @@ _IMPERATIVES = frozenset(
 def spoken(skeleton: Skeleton, rng: Random) -> Skeleton:
     """The skeleton in another register; requests with line breaks stay as they are."""
     text, lang = skeleton.request, skeleton.lang
-    if "\n" in text:
-        return skeleton
+    if "\n" in text or text.split(" ", 1)[0].lower() in {word.lower() for word in skeleton.copied}:
+        return skeleton  # its first word is copied, and would change case
     talk = skeleton.verbs[0] in ("ask", "refuse")
     draw = rng.random()
     asks = text.rstrip().endswith(("?", "？", "吗", "呢", "么"))

@@ -19,12 +19,14 @@ _KEPT = re.compile(
 )
 
 
-def mistyped(text: str, lang: str, rng: Random) -> str:
-    """The text with one to three slips; what stands in quotes, marks and words of time and quantity keep their letters."""
+def mistyped(text: str, lang: str, rng: Random, copied: frozenset[str] = frozenset()) -> str:
+    """The text with one to three slips; quotes, marks, `copied` words and those of time and quantity keep their letters."""
     if lang == "zh":
         return _misheard(text, rng)
     kept = [match.span() for match in _QUOTED.finditer(text)]
-    words = [match for match in _WORD.finditer(text) if not _KEPT.fullmatch(match.group())]
+    words = [
+        match for match in _WORD.finditer(text) if not _KEPT.fullmatch(match.group()) and match.group() not in copied
+    ]
     words = [word for word in words if not any(start <= word.start() < end for start, end in kept)]
     for word in sorted(rng.sample(words, min(len(words), rng.choice((1, 1, 2, 3)))), key=lambda word: -word.start()):
         text = text[: word.start()] + _slipped(word.group(), rng) + text[word.end() :]
