@@ -201,7 +201,8 @@ def test_a_process_starts_clean(wire: Wire, tmp_path: Path) -> None:
     soft = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[0]
     lines = [line.split()[-1] for line in log.read_text().splitlines()]
     assert lines[:6] == ["one", "0027", "/usr", "0", "1", "2"]
-    assert [int(line, 16) for line in lines[6:8]] == [0, 0]
+    of_the_c_library = 0b11 << 31  # 32 and 33, which posix_spawn leaves ignored and nobody else can set
+    assert [int(line, 16) & ~of_the_c_library for line in lines[6:8]] == [0, 0]
     assert lines[8:] == [str(soft), str(pid)]
 
 

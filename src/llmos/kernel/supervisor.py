@@ -333,7 +333,7 @@ class Supervisor(JobTable):
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(ForkRefused),
             stop=stop_after_attempt(FORK_ATTEMPTS),
-            wait=wait_exponential_jitter(initial=0.1, max=1, jitter=0.1),
+            wait=wait_exponential_jitter(multiplier=0.1, max=1, jitter=0.1),
             reraise=True,
         )
         return await retrying(self._reaper.spawn, request)
