@@ -8,7 +8,7 @@ import pytest
 
 from llmos.errors import ModelError
 from llmos.nlui.adapters import adapter_for
-from llmos.nlui.models import Installed
+from llmos.nlui.models import DEFAULT, MODELS, Installed
 
 BASE = Installed("base", "A base", Path("base.gguf"), 4, "ab" * 32)
 
@@ -39,3 +39,9 @@ def test_wrong_bytes_are_refused(tmp_path: Path, damage: object) -> None:
     damage(adapter)
     with pytest.raises(ModelError, match="install llmos again"):
         adapter_for(BASE, tmp_path)
+
+
+def test_the_shipped_adapter_is_what_its_card_says_and_small_enough() -> None:
+    pinned = MODELS[DEFAULT]
+    shipped = adapter_for(Installed(DEFAULT, pinned.title, Path("default.gguf"), pinned.size, pinned.sha256))
+    assert shipped is not None and shipped.stat().st_size <= 20_000_000
