@@ -115,3 +115,13 @@ def test_what_a_read_found_is_what_is_acted_on(client: Client, tmp_path: Path) -
         if holder.poll() is None:
             holder.kill()
             holder.wait()
+
+
+def test_a_read_that_fails_is_no_failure_of_the_check(client: Client) -> None:
+    plan = ["ps user=no-such-user", "kill $1"]
+    check = client.plan_check(plan)
+    assert check["risk"] == "destroy" and check["targets"] == [{"line": 2, "name": "$1", "resolved": False}]
+    answer = client.plan_run(plan, confirm=check["hash"])
+    assert [result["ok"] for result in answer["results"]] == [False, False]
+    assert answer["results"][0]["error"]["data"]["code"] == "not-found"
+    assert answer["results"][1]["skipped"]

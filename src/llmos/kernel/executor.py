@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,8 @@ class Executor:
             await self._resolve(check, line, caller)
             acted = acted or line.call.risk > Risk.READ
             if number in referenced and not acted and not line.unresolved and not line.call.blocks:
-                line.outcome = await self._perform(line, self._step(check, line, caller, Risk.READ, ""))
+                with suppress(LlmosError):  # it is said when the line is carried out; until then nothing is known of it
+                    line.outcome = await self._perform(line, self._step(check, line, caller, Risk.READ, ""))
         await self._assess(check.lines, caller)
         check.hash = _hash(check)
         return check
