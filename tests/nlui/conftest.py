@@ -1,12 +1,20 @@
 """Fixtures of the language tests: the real models, where they are installed."""
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from llmos.errors import ModelError
 from llmos.nlui import models
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The daemon's own loop: asyncio's may lose the exit status of a child that is killed while it ends."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def _installed(name: str) -> Path:
