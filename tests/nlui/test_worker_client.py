@@ -18,7 +18,7 @@ LONG = "write a story about every process"
 
 @pytest.fixture
 async def worker(model_path: Path, prompt_state: Path) -> AsyncIterator[ModelWorker]:
-    worker = ModelWorker(str(model_path), prompt_state)
+    worker = ModelWorker(str(model_path), prompt_state, adapted=False)
     yield worker
     await worker.close()
     assert worker.status()["pid"] is None
@@ -149,7 +149,7 @@ async def test_loop_turns_while_it_loads_and_load_outlives_its_asker(worker: Mod
 
 
 async def test_queue_is_bounded(model_path: Path, prompt_state: Path) -> None:
-    worker = ModelWorker(str(model_path), prompt_state, max_waiting=2)
+    worker = ModelWorker(str(model_path), prompt_state, adapted=False, max_waiting=2)
     try:
         await worker.load()
         requests = [long_request(worker)] + [asyncio.create_task(worker.plan(REQUEST, [])) for _ in range(2)]
@@ -165,7 +165,7 @@ async def test_queue_is_bounded(model_path: Path, prompt_state: Path) -> None:
 
 
 async def test_idle_worker_is_unloaded(model_path: Path, prompt_state: Path) -> None:
-    worker = ModelWorker(str(model_path), prompt_state, idle_seconds=0.05)
+    worker = ModelWorker(str(model_path), prompt_state, adapted=False, idle_seconds=0.05)
     try:
         assert (await worker.plan(REQUEST, [])).text
         await until(lambda: worker.status()["state"] == WorkerState.UNLOADED)

@@ -16,14 +16,14 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from llmos.errors import Conflict, LlmosError, NotFound, TimedOut
+from llmos.errors import Conflict, LlmosError, NotFound, TimedOut, Unavailable
 from llmos.kernel import schedule
 from llmos.kernel.confinement import Confinement
 from llmos.kernel.job import Job, timeout_seconds
 from llmos.kernel.job_log import JobLogs
 from llmos.kernel.job_table import JobTable
 from llmos.kernel.journal import Journal
-from llmos.kernel.reaper_client import ForkRefused, KnownRun, Reaper, Spawned
+from llmos.kernel.reaper_client import KnownRun, Reaper, Spawned
 from llmos.kernel.states import ALIVE, AT_REST, Move, State
 from llmos.kernel.timers import Timers
 from llmos.machine.identity import boot_id
@@ -330,8 +330,9 @@ class Supervisor(JobTable):
     async def _spawn(self, job: Job) -> Spawned:
         log_path = await self._logs.open(job)
         request = await self._confinement.request(job, log_path)
+        # No room for a process now, or a reaper that has just died: asking again by the same run id starts nothing twice.
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(ForkRefused),
+            retry=retry_if_exception_type(Unavailable),
             stop=stop_after_attempt(FORK_ATTEMPTS),
             wait=wait_exponential_jitter(multiplier=0.1, max=1, jitter=0.1),
             reraise=True,
