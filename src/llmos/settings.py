@@ -2,7 +2,6 @@
 
 import os
 import tomllib
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,9 +108,3 @@ def load(config: Path | None = None, **overrides: Any) -> Settings:
         field = ".".join(map(str, first["loc"]))
         where = "" if field in given else f"{path}: "
         raise BadInput(f"{where}{field}: {first['msg']}", field=field) from None
-
-
-@cache
-def project_root() -> Path:
-    """The folder that holds the `llmos` package."""
-    return Path(__file__).resolve().parent.parent

@@ -34,8 +34,8 @@ log = logging.getLogger("llmos.supervisor")
 KILL_GRACE_SECONDS = 5.0
 """How long after KILL a process may take to be gone (it can hang in the kernel) before a stop gives up waiting."""
 
-FORK_ATTEMPTS = 4
-"""How often a start is tried when there is no room for one more process."""
+SPAWN_ATTEMPTS = 4
+"""How often a start is tried when there is no room for one more process, or the reaper has just died."""
 
 ENDING_SIGNALS = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT})
 
@@ -333,7 +333,7 @@ class Supervisor(JobTable):
         # No room for a process now, or a reaper that has just died: asking again by the same run id starts nothing twice.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable),
-            stop=stop_after_attempt(FORK_ATTEMPTS),
+            stop=stop_after_attempt(SPAWN_ATTEMPTS),
             wait=wait_exponential_jitter(multiplier=0.1, max=1, jitter=0.1),
             reraise=True,
         )
