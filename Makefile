@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CASES ?= tests/data/nl_sample.jsonl
+HELDOUT ?= 200
 
 .PHONY: install demo test check docs bench eval-nl clean
 
@@ -27,8 +28,8 @@ docs: install  ## write the generated documentation anew
 bench: install  ## the figures of the README
 	@$(BIN)/python -m benchmarks
 
-eval-nl: install  ## how well the models understand; CASES=FILE of requests with accepted plans
-	@$(BIN)/python -m llmos.nlui.evaluate $(CASES)
+eval-nl: install  ## how well and how fast the models understand; CASES=FILE of requests with accepted plans
+	@$(BIN)/python -m llmos.nlui.evaluate $(CASES) --heldout $(HELDOUT)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,12 +5,15 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llmos.cli import model
 from llmos.cli.app import run
 from llmos.errors import BadInput
+from nlui.learning.learned import learn
+from nlui.training_model import write_random_model
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -55,9 +58,9 @@ def test_a_choice_is_what_the_settings_say_from_then_on(llmos: Command, own_file
 
 
 def test_what_is_not_here_cannot_be_used_or_removed(llmos: Command) -> None:
-    code, _, err = llmos("model", "use", "tiny")
-    assert code == 11 and "llmos model pull tiny" in err
-    assert llmos("model", "rm", "tiny")[0] == 3
+    code, _, err = llmos("model", "use", "default")
+    assert code == 11 and "llmos model pull default" in err
+    assert llmos("model", "rm", "default")[0] == 3
 
 
 def test_a_registered_file_is_forgotten_but_kept(llmos: Command, own_file: Path) -> None:
@@ -66,13 +69,49 @@ def test_a_registered_file_is_forgotten_but_kept(llmos: Command, own_file: Path)
     assert own_file.exists()
 
 
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    """A model that an adapter was learned for, by the settings' state folder."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "config/llmos.toml").write_text(f"state_dir = '{tmp_path / 'state'}'\n")
+    path = write_random_model(tmp_path / "own.gguf", "llama")
+    learn(tmp_path / "state", path)
+    return path
+
+
+def test_a_model_is_merged_with_its_adapter(llmos: Command, learned: Path, tmp_path: Path) -> None:
+    code, out, err = llmos("model", "pull", str(learned), "--json")
+    assert (code, err) == (0, "")
+    path = Path(json.loads(out)["merged"])
+    assert path.is_file() and path.parent == tmp_path / "models/merged"
+    rows = {row["name"]: row for row in json.loads(llmos("model", "list", "--json")[1])}
+    assert rows["own"]["merged"] is True and rows["default"]["merged"] is None
+    path.unlink()
+    rows = {row["name"]: row for row in json.loads(llmos("model", "list", "--json")[1])}
+    assert rows["own"]["merged"] is False
+    llmos("model", "pull", "own")
+    assert path.is_file()
+    assert llmos("model", "rm", "own")[0] == 0
+    assert not list(path.parent.iterdir()) and learned.is_file()
+
+
+def test_a_model_that_cannot_be_merged_is_used_all_the_same(
+    llmos: Command, learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    code, out, err = llmos("model", "pull", str(learned), "--json")
+    assert code == 0 and json.loads(out)["merged"] is None
+    assert "no room" in err and "unmerged" in err
+
+
 def test_what_is_no_model_is_refused(llmos: Command, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("hello")
     assert llmos("model", "pull", str(tmp_path / "x"))[0] == 11
     assert llmos("model", "pull", "nonsense")[0] == 11
 
 
-@pytest.mark.parametrize("words", [["list"], ["pull", "tiny"], ["rm", "tiny"], ["use", "tiny"]])
+@pytest.mark.parametrize("words", [["list"], ["pull", "default"], ["rm", "tiny"], ["use", "tiny"]])
 def test_dry_run_does_nothing(llmos: Command, tmp_path: Path, words: list[str]) -> None:
     code, out, _ = llmos("model", *words, "--dry-run", "--json")
     assert code == 0 and json.loads(out)["dry_run"] is True
@@ -86,7 +125,7 @@ def test_dry_run_does_nothing(llmos: Command, tmp_path: Path, words: list[str]) 
         "# mine\ngroup = 'x'",
         "[model]\n",
         "[model]",
-        "[model] # mine\nthreads = 2\nname = 'tiny' # was\n\n[policy]\nmax_targets = 3\n",
+        "[model] # mine\nthreads = 2\nname = 'other' # was\n\n[policy]\nmax_targets = 3\n",
         "[policy]\nmax_targets = 3\n[model]\nthreads = 2\n[jobs]\nlog_bytes = 70000\n",
         "[jobs]\n# name = 'not this'\n[model]\nidle_unload_seconds = 1\n",
     ],
@@ -94,7 +133,7 @@ def test_dry_run_does_nothing(llmos: Command, tmp_path: Path, words: list[str]) 
 def test_the_choice_changes_nothing_else_in_the_file(tmp_path: Path, before: str) -> None:
     config = tmp_path / "llmos.toml"
     config.write_text(before)
-    for name in ("tiny", '/models/a "b".gguf', "C:\\x"):
+    for name in ("other", '/models/a "b".gguf', "C:\\x"):
         model.write_choice(config, name)
         wanted = tomllib.loads(before)
         wanted.setdefault("model", {})["name"] = name
@@ -104,7 +143,7 @@ def test_the_choice_changes_nothing_else_in_the_file(tmp_path: Path, before: str
     ]
 
 
-@pytest.mark.parametrize(("before", "name"), [("[[[", "tiny"), ("model = {threads = 2}", "tiny"), ("", "it's")])
+@pytest.mark.parametrize(("before", "name"), [("[[[", "other"), ("model = {threads = 2}", "other"), ("", "it's")])
 def test_a_file_that_cannot_be_changed_is_left_alone(tmp_path: Path, before: str, name: str) -> None:
     config = tmp_path / "llmos.toml"
     config.write_text(before)

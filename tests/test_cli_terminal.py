@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fake_daemon import FakeDaemon
-from llmos.errors import NeedsConfirmation, NotFound, PlanChanged
+from llmos.errors import Ambiguous, NeedsConfirmation, NotFound, PlanChanged
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROMPT = "[y/N/e] "
@@ -257,3 +257,38 @@ def test_followed_logs_are_harmless_on_a_terminal(daemon: FakeDaemon) -> None:
     terminal = Terminal("logs", "web")
     assert terminal.finish() == 0
     assert "\\x1b]0;title\\x07 line" in terminal.text and "\x07" not in terminal.raw
+
+
+def unclear() -> Ambiguous:
+    readings = [check_of(["stop web"]), {**check_of(["kill web"]), "hash": "h2"}]
+    return Ambiguous("this can be read in two ways", readings=readings, confidence=0.4)
+
+
+@pytest.mark.parametrize(
+    ("choice", "plan", "verdict"),
+    [("1", "stop web", {"verdict": "accepted"}), ("2", "kill web", {"verdict": "edited", "wanted": ["kill web"]})],
+)
+def test_of_two_readings_the_chosen_one_runs(
+    daemon: FakeDaemon, choice: str, plan: str, verdict: dict[str, Any]
+) -> None:
+    daemon.answers |= {"ask": unclear(), "learn.feedback": {"kept": True}}
+    terminal = Terminal("ask", "end the web thing")
+    terminal.read_until("which did you mean? [1/2/N] ")
+    assert "1)" in terminal.text and "stop web" in terminal.text and "2)" in terminal.text
+    terminal.type(f"{choice}\n")
+    assert terminal.finish() == 0
+    assert [(run["plan"], run["confirm"]) for run in daemon.asked("plan.run")] == [([plan], f"h{choice}")]
+    told = daemon.asked("learn.feedback")[0]
+    assert told["request"] == "end the web thing" and told["given"] == ["stop web"]
+    assert verdict.items() <= told.items()
+
+
+@pytest.mark.parametrize("choice", ["n\n", "\n", "3\n", "\x04"])
+def test_of_two_readings_none_runs_unless_chosen(daemon: FakeDaemon, choice: str) -> None:
+    daemon.answers |= {"ask": unclear(), "learn.feedback": {"kept": True}}
+    terminal = Terminal("ask", "end the web thing")
+    terminal.read_until("which did you mean? [1/2/N] ")
+    terminal.type(choice)
+    assert terminal.finish() == Ambiguous.exit_code
+    assert not daemon.asked("plan.run")
+    assert daemon.asked("learn.feedback")[0]["verdict"] == "rejected"

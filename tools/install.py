@@ -1,4 +1,5 @@
-"""Set the project up in .venv: a virtual environment, the project with its needs, and the default model.
+"""Set the project up in .venv: a virtual environment, the project with its needs, and the default model,
+merged with its adapter.
 
 Standard library only, run by the system's Python. Does nothing where nothing has changed since it last succeeded.
 """

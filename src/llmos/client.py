@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
-from llmos.client_types import Allow, Answer, Check, Doctor, Event, JsonObject
+from llmos.client_types import Allow, Answer, Check, Doctor, Event, JsonObject, Verdict
 from llmos.client_verbs import AsyncVerbs, Verbs
 from llmos.errors import BadInput, Forbidden, LlmosError, TimedOut, Unavailable, from_json
 
@@ -107,6 +107,12 @@ class Client(Verbs):
             PlanChanged: the plan no longer resolves to what the hash stands for.
         """
         return cast(Answer, self.call("plan.run", plan=_plan(plan), allow=allow, confirm=confirm))
+
+    def feedback(
+        self, request: str, given: Sequence[str], verdict: Verdict, wanted: Sequence[str] | None = None
+    ) -> JsonObject:
+        """Say what a person made of the plan of a request, for `learn.start`; says whether it was kept."""
+        return cast(JsonObject, self.call("learn.feedback", **_feedback(request, given, verdict, wanted)))
 
     def status(self) -> JsonObject:
         """The state of the daemon, its reaper and its model."""
@@ -207,6 +213,12 @@ class AsyncClient(AsyncVerbs):
     async def plan_run(self, plan: Plan, allow: Allow = "read", confirm: str | None = None) -> Answer:
         """As `Client.plan_run`."""
         return cast(Answer, await self.call("plan.run", plan=_plan(plan), allow=allow, confirm=confirm))
+
+    async def feedback(
+        self, request: str, given: Sequence[str], verdict: Verdict, wanted: Sequence[str] | None = None
+    ) -> JsonObject:
+        """As `Client.feedback`."""
+        return cast(JsonObject, await self.call("learn.feedback", **_feedback(request, given, verdict, wanted)))
 
     async def status(self) -> JsonObject:
         """As `Client.status`."""
@@ -391,6 +403,15 @@ def _result(message: JsonObject) -> Any:
     if "error" in message:
         raise from_json(message["error"])
     return message.get("result")
+
+
+def _feedback(request: str, given: Sequence[str], verdict: Verdict, wanted: Sequence[str] | None) -> JsonObject:
+    return {
+        "request": request,
+        "given": list(given),
+        "verdict": verdict,
+        "wanted": None if wanted is None else list(wanted),
+    }
 
 
 def _plan(plan: Plan) -> str | list[str | JsonObject]:

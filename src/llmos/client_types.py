@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic reads no typing.TypedDict be
 
 JsonObject = dict[str, Any]
 Allow = Literal["read", "change", "destroy"]
+Verdict = Literal["accepted", "edited", "rejected"]
 RiskName = Literal["talk", "read", "change", "destroy"]
 
 

@@ -8,6 +8,7 @@
     ├── Conflict                 the thing exists, but not in a state that allows this
     ├── Forbidden                the caller may not do this
     ├── NeedsConfirmation        above the allowed risk; carries the plan and its hash
+    ├── Ambiguous                a request can be read in two ways; carries both
     ├── PlanChanged              what a confirmed plan resolves to is no longer the same
     ├── Unsupported              this machine lacks what is needed (no cgroup, no GPU, no sensor)
     ├── Unavailable              a part of llmos is not there now (daemon, reaper, model); trying later may help
@@ -131,6 +132,15 @@ class ModelError(LlmosError):
     code = "model"
     number = -32009
     exit_code = 11
+
+
+class Ambiguous(LlmosError):
+    """Raised when the model is not sure what a request means; the data hold `readings`, each a checked plan, the
+    likelier first, and the `confidence` of that one."""
+
+    code = "ambiguous"
+    number = -32010
+    exit_code = 12
 
 
 def _tree(root: type[LlmosError]) -> list[type[LlmosError]]:

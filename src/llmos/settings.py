@@ -59,6 +59,8 @@ class ModelSettings(_Section):
     threads: int | None = Field(default=None, ge=1)
     idle_unload_seconds: float = Field(default=900, gt=0)
     timeout_seconds: float = Field(default=60, gt=0)
+    sure: float | None = Field(default=None, ge=0, le=1)
+    """Confidence below which two readings of a request are offered; what was calibrated for the model when absent."""
 
 
 class JobSettings(_Section):
@@ -74,6 +76,15 @@ class JobSettings(_Section):
     """A job that ran this long starts its back-off anew."""
 
 
+class LearnSettings(_Section):
+    """How llmos learns from the person."""
+
+    keep: bool = True
+    """Keep what is accepted, edited and rejected, on this machine alone."""
+    dev: Path | None = None
+    """Cases whose share of right plans may fall by a point at most; a sample of generated ones when absent."""
+
+
 class Settings(_Section):
     """All settings of one daemon."""
 
@@ -84,6 +95,7 @@ class Settings(_Section):
     policy: PolicySettings = PolicySettings()
     model: ModelSettings = ModelSettings()
     jobs: JobSettings = JobSettings()
+    learn: LearnSettings = LearnSettings()
 
 
 def load(config: Path | None = None, **overrides: Any) -> Settings:

@@ -26,9 +26,8 @@ def _installed(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def model_path() -> Path:
-    """The smallest real model on this machine: tiny where it is installed, else the default one."""
-    found = {model.name: model.path for model in models.installed()}
-    return found.get("tiny") or _installed("default")
+    """The default model."""
+    return _installed(models.DEFAULT)
 
 
 @pytest.fixture(scope="session")

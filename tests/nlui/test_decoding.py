@@ -8,6 +8,7 @@ import pytest
 
 from llmos.errors import ModelError, TimedOut
 from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.vocabulary import Pieces
 
 PROMPT = "<|im_start|>user\nstop the web server<|im_end|>\n<|im_start|>assistant\n"
 
@@ -25,20 +26,53 @@ def tokens(model: LanguageModel) -> list[int]:
 def test_grammar_bounds_the_text(model: LanguageModel, tokens: list[int]) -> None:
     result = model.generate(tokens, 'start: ("stop" | "start") " " ("web" | "数据库")')
     assert result.text in {"stop web", "start web", "stop 数据库", "start 数据库"}
-    assert 0 < result.least_confidence <= result.confidence <= 1
+    assert all(0 < decision.probability <= 1 for decision in result.decisions)
+
+
+def test_confidence_is_shared_out_among_what_the_grammar_allows(model: LanguageModel, tokens: list[int]) -> None:
+    first = model.generate(tokens, 'start: "yes" | "no"')
+    decision = first.decisions[0]
+    assert decision.runner_up is not None
+    assert 0.5 < decision.probability + decision.runner_up_probability < 1.001
+    assert decision.probability >= decision.runner_up_probability > 0
+    other = model.generate(tokens, 'start: "yes" | "no"', begun=[decision.runner_up])
+    assert other.tokens[0] == decision.runner_up and other.text in {"yes", "no"}
+
+
+def test_text_goes_on_from_where_it_was_begun(model: LanguageModel, tokens: list[int]) -> None:
+    begun = model.tokenize("stop", special=False)
+    result = model.generate(tokens, 'start: ("stop" | "start") " web"', begun=begun)
+    assert result.text == "stop web"
+    with pytest.raises(ModelError, match="broke off"):
+        model.generate(tokens, 'start: "start web"', begun=begun)
+
+
+def test_vocabulary_is_kept_between_loads(model: LanguageModel, model_path: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "vocabulary.bin"
+    texts = []
+    for damage in (None, None, b"x" * 100):
+        if damage:
+            cache.write_bytes(damage)
+        loaded = LanguageModel(model_path, context=64, cache=cache)
+        prompt = loaded.tokenize("stop the web server", special=False)
+        texts.append(loaded.generate(prompt, 'start: ("stop" | "start") " " ("web" | "数据库")').text)
+    assert len(set(texts)) == 1
+    kept = Pieces.read(cache, "")
+    assert kept is None, "of another key it is not taken"
+    assert [path.name for path in tmp_path.iterdir()] == ["vocabulary.bin"]
 
 
 def test_forced_text_costs_no_choice(model: LanguageModel, tokens: list[int]) -> None:
     result = model.generate(tokens, 'start: "watch memory above=80 for=5m"')
     assert result.text == "watch memory above=80 for=5m"
-    assert (result.free, result.confidence) == (0, 1.0)
+    assert (result.free, result.decisions) == (0, [])
     assert result.forced > 0
 
 
 def test_length_is_bounded(model: LanguageModel, tokens: list[int]) -> None:
     result = model.generate(tokens, "start: /[a-z ]+/", max_tokens=5)
     assert result.free + result.forced == 5
-    assert len(model.generate(tokens, None, max_tokens=4).log_probabilities) <= 4
+    assert len(model.generate(tokens, None, max_tokens=4).decisions) <= 4
 
 
 def test_prompt_prefix_is_reused_and_changes_nothing(model: LanguageModel, tokens: list[int]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from llmos.nlui.grammar import MAX_LINES, build_grammar, reachable
+from llmos.nlui.grammar import MAX_LINES, accepts, build_grammar, reachable
 from llmos.plan.language import parse_plan, print_plan
 from llmos.syscalls import SYSCALLS
 
@@ -156,3 +156,20 @@ def test_everything_accepted_parses(request_text: str, names: list[str], seed: i
             break
         written.append(choose.choice(allowed))
         assert matcher.consume_token(written[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "plan"),
+    [
+        ("ARGV", "python train.py --fast", "run -- python train.py --fast"),
+        ("TARGET", "nightly-etl", "restart nightly-etl"),
+        ("SIZE", "4G", "limit web memory=4G"),
+        ("CRON", '"0 2 * * 1-5"', 'schedule web cron="0 2 * * 1-5"'),
+        ("ARGV", "make nightly", 'watch exit target=web then="run -- make nightly"'),
+    ],
+)
+def test_what_was_taught_is_reachable_though_nobody_said_it(kind: str, value: str, plan: str) -> None:
+    request = "the usual for web, please"
+    assert not reachable([plan], request)
+    matcher = LLMatcher(LLTokenizer("byte"), build_grammar(request, (), {kind: [value]}))
+    assert accepts(matcher, plan)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
-pytest.importorskip("gguf", reason="needs the extra train")
 pytest.importorskip("tensorboard", reason="needs the extra train")
 
 import torch

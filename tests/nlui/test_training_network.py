@@ -1,4 +1,4 @@
-"""The network that is trained against llama.cpp on the same files: plain, with an adapter, and merged."""
+"""The network that is trained against llama.cpp on the same files: plain and with an adapter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
-pytest.importorskip("gguf", reason="needs the extra train")
 
 import gguf
-import llama_cpp
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from llmos.errors import ModelError, Unsupported
 from llmos.nlui.decoding import LanguageModel
@@ -21,13 +18,11 @@ from llmos.nlui.training.check import compare
 from llmos.nlui.training.export import read_adapter, write_adapter, write_card
 from llmos.nlui.training.generation import generate
 from llmos.nlui.training.gguf_weights import ARCHITECTURES, Weights, read_weights
-from llmos.nlui.training.merge import merge
 from llmos.nlui.training.network import Adapter, Network
 from llmos.nlui.training.vocabulary import Vocabulary
-from nlui.training_model import write_random_model
+from nlui.training_model import Logits, assert_close, served_logits, write_random_model
 
 REQUESTS = ("kill nginx", "停掉 web", "what is eating the cpu?")
-Logits = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -67,17 +62,6 @@ def trained_logits(network: Network, tokens: Sequence[int]) -> Logits:
     return logits
 
 
-def served_logits(model: LanguageModel, tokens: Sequence[int]) -> Logits:
-    model.prefill(tokens)
-    pointer = llama_cpp.llama_get_logits_ith(model._context, -1)
-    return np.ctypeslib.as_array(pointer, shape=(model._width,)).copy()
-
-
-def assert_close(ours: Logits, theirs: Logits) -> None:
-    """Within what bf16 loses."""
-    assert np.abs(ours - theirs).max() < 0.05 * theirs.std()
-
-
 def test_base_computes_what_llama_cpp_does(base: Path, weights: Weights) -> None:
     network, served = Network(weights, Adapter(weights, 4, 8.0)), LanguageModel(base)
     for request in REQUESTS:
@@ -91,21 +75,6 @@ def test_exported_adapter_does_the_same_in_llama_cpp(base: Path, network: Networ
     assert_close(ours, served_logits(LanguageModel(base, adapter=adapter_path), tokens))
     plain = trained_logits(Network(network.weights, Adapter(network.weights, 4, 8.0)), tokens)
     assert np.abs(ours - plain).max() > plain.std()
-
-
-def test_merged_model_does_the_same_as_the_adapter(base: Path, adapter_path: Path, tmp_path: Path) -> None:
-    merged, tokens = tmp_path / "merged.gguf", Vocabulary(base).prompt(REQUESTS[1])
-    assert merge(base, adapter_path, merged, quantisation="F16") == sha256_of(merged)
-    assert_close(
-        served_logits(LanguageModel(merged), tokens), served_logits(LanguageModel(base, adapter=adapter_path), tokens)
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.gguf", "merged.gguf"]
-
-
-def test_adapter_of_another_model_is_not_merged(adapter_path: Path, tmp_path: Path, network: Network) -> None:
-    other = write_random_model(tmp_path / "other.gguf", network.weights.shape.architecture, seed=9)
-    with pytest.raises(ModelError, match="another model"):
-        merge(other, adapter_path, tmp_path / "merged.gguf")
 
 
 def test_adapter_is_read_back(network: Network, adapter_path: Path) -> None:

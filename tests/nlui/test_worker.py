@@ -95,7 +95,21 @@ def test_evaluated_prompt_is_kept_between_runs(model_path: Path, tmp_path: Path)
         worker = Worker(model_path, "--state", str(tmp_path))
         assert worker.hear()["prefix_restored"] is restored
         assert worker.end() == 0
-    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bin", ".kv"]
+
+
+def test_what_was_taught_is_offered_and_an_unsure_plan_has_another_reading(
+    model_path: Path, prompt_state: Path, tmp_path: Path
+) -> None:
+    taught = tmp_path / "taught.json"
+    taught.write_text(json.dumps({"ARGV": ["make nightly"]}))
+    worker = Worker(model_path, "--state", str(prompt_state), "--taught", str(taught), "--sure", "1")
+    assert worker.hear()["ready"]
+    worker.say(id=1, request="stop web or start db", names=[])
+    answer = worker.hear()
+    assert answer["confidence"] < 1
+    assert answer["other"] and answer["other"] != answer["plan_text"]
+    assert worker.end() == 0
 
 
 def test_bad_model_is_said_and_ends_it(tmp_path: Path) -> None:

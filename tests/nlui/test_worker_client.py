@@ -6,11 +6,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llmos.errors import ModelError, TimedOut, Unavailable
-from llmos.nlui import worker_client
+from llmos.nlui import merged, models, worker_client
 from llmos.nlui.worker_client import ModelWorker, WorkerState
+from nlui.learning.learned import learn
+from nlui.training_model import write_random_model
 
 REQUEST = "stop the web job"
 LONG = "write a story about every process"
@@ -207,3 +210,26 @@ async def test_back_off_doubles_up_to_a_bound(tmp_path: Path) -> None:
         delays.append(round(worker._not_before - asyncio.get_running_loop().time(), 1))
     assert delays[:4] == [0.2, 0.4, 0.8, 1.6]
     assert delays[-1] == worker_client.BACKOFF_LARGEST
+
+
+async def test_the_worker_is_told_what_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
+    base = models.locate(str(write_random_model(tmp_path / "base.gguf", "llama")))
+    adapter = learn(tmp_path, base.path)
+    taught = ["--trained", "--taught", str(adapter.with_name("taught.json"))]
+    assert (await _arguments(base.name, tmp_path))[1:] == [str(base.path), "--adapter", str(adapter), *taught]
+    path = await asyncio.to_thread(merged.make, base, adapter)
+    assert (await _arguments(base.name, tmp_path))[1:] == [str(path), *taught]
+
+
+async def _arguments(model: str, state_dir: Path) -> list[str]:
+    """What the worker of a model was started with, but for the state folder."""
+    worker = ModelWorker(model, state_dir)
+    try:
+        await worker.load()
+        command = psutil.Process(worker.status()["pid"]).cmdline()
+    finally:
+        await worker.close()
+    assert worker.status()["failures"] == 0
+    state = command.index("--state")
+    return command[3:state] + command[state + 2 :]

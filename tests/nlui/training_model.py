@@ -1,10 +1,18 @@
-"""A random model of two blocks and a byte vocabulary as a GGUF file, for tests that train or serve."""
+"""A random model of two blocks and a byte vocabulary as a GGUF file, and adapters of it, for tests that train or serve."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
+import llama_cpp
 import numpy as np
+from numpy.typing import NDArray
 
+from llmos.nlui.adapters import BASE_KEY
+from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.models import sha256_of
+
+Logits = NDArray[np.float32]
 BLOCKS, WIDTH, HIDDEN, HEADS, KEY_HEADS = 2, 64, 96, 4, 2
 
 
@@ -54,6 +62,39 @@ def write_random_model(path: Path, architecture: str, *, seed: int = 0) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_random_adapter(path: Path, base: Path, *, rank: int = 4, seed: int = 0) -> Path:
+    """Write an adapter that changes every block's attn_q and ffn_down of such a model, by much."""
+    chance = np.random.default_rng(seed)
+    reader = gguf.GGUFReader(base)
+    writer = gguf.GGUFWriter(path, reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 2.0 * rank)
+    writer.add_string(BASE_KEY, sha256_of(base))
+    for tensor in reader.tensors:
+        if tensor.name.endswith(("attn_q.weight", "ffn_down.weight")):
+            columns, rows = map(int, tensor.shape)
+            for end, shape in (("lora_a", (rank, columns)), ("lora_b", (rows, rank))):
+                writer.add_tensor(f"{tensor.name}.{end}", chance.normal(0, 0.2, shape).astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def served_logits(model: LanguageModel, tokens: Sequence[int]) -> Logits:
+    """What llama.cpp computes after some tokens."""
+    model.prefill(tokens)
+    pointer = llama_cpp.llama_get_logits_ith(model._context, -1)
+    return np.ctypeslib.as_array(pointer, shape=(model._width,)).copy()
+
+
+def assert_close(ours: Logits, theirs: Logits, within: float = 0.05) -> None:
+    """Within what bf16 loses, or another share of the logits' standard deviation."""
+    assert np.abs(ours - theirs).max() < within * theirs.std()
 
 
 def _byte_letters() -> list[str]:

@@ -7,10 +7,10 @@ import typer
 from llmos.cli.anchor import anchored
 from llmos.cli.answer import show_answer
 from llmos.cli.command import add_command
-from llmos.cli.confirm import run_confirmed
+from llmos.cli.confirm import run_chosen, run_confirmed
 from llmos.cli.session import Session
 from llmos.client_types import Allow, Answer
-from llmos.errors import BadInput, NeedsConfirmation
+from llmos.errors import Ambiguous, BadInput, NeedsConfirmation
 from llmos.plan.language import parse_plan, print_plan
 
 ALLOWED = ("read", "change", "destroy")
@@ -53,7 +53,9 @@ def ask(
             "thinking", lambda: session.client.ask(words, allow=cast(Allow, allow), dry_run=session.dry_run)
         )
     except NeedsConfirmation as needed:
-        answer = run_confirmed(session, needed)
+        answer = run_confirmed(session, needed, words)
+    except Ambiguous as unclear:
+        answer = run_chosen(session, unclear, words)
     show_answer(session, answer)
 
 

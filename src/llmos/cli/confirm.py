@@ -1,10 +1,11 @@
-"""Shows what a plan would touch, and asks the person: yes, no, or edit it first."""
+"""Shows what a plan would touch, and asks the person: yes, no, or edit it first; or which of two plans was meant."""
 
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +16,15 @@ from llmos.cli.render import table
 from llmos.cli.session import Session
 from llmos.cli.terminal_text import plain
 from llmos.client_types import Answer, Check
-from llmos.errors import BadInput, LlmosError, NeedsConfirmation, PlanChanged
+from llmos.errors import Ambiguous, BadInput, LlmosError, NeedsConfirmation, PlanChanged
 
 _RISK_STYLES = {"read": "green", "change": "yellow", "destroy": "bold red"}
 
 
-def run_confirmed(session: Session, needed: NeedsConfirmation) -> Answer:
+def run_confirmed(session: Session, needed: NeedsConfirmation, request: str | None = None) -> Answer:
     """Ask about the plan that the error carries, and run exactly what was confirmed.
+
+    What the person makes of a plan that came of a `request` in words is kept, to learn from.
 
     Raises:
         NeedsConfirmation: there is nobody to ask, or the person declined.
@@ -29,16 +32,19 @@ def run_confirmed(session: Session, needed: NeedsConfirmation) -> Answer:
     if "plan" not in needed.data:
         raise needed
     check = cast(Check, needed.data)
+    given = list(check["plan"])
     if not session.may_ask:
         if not session.json:
             session.err.print(check_shown(check))
         raise _without_person(needed)
     while True:
         session.err.print(check_shown(check))
-        match _choice(session):
+        match _choice(session, "run this? [y/N/e] "):
             case "y":
                 try:
-                    return _run(session, check)
+                    answer = _run(session, check)
+                    _tell(session, request, given, check["plan"])
+                    return answer
                 except PlanChanged as changed:
                     session.say(f"{changed.message}; look again:", "yellow")
                     check = session.client.plan_check(check["plan"])
@@ -48,13 +54,57 @@ def run_confirmed(session: Session, needed: NeedsConfirmation) -> Answer:
                 except LlmosError as error:
                     session.say(error.message, "red")
             case _:
+                _tell(session, request, given, None)
                 raise NeedsConfirmation("nothing was done", plan=list(check["plan"]), risk=check["risk"])
+
+
+def run_chosen(session: Session, unclear: Ambiguous, request: str) -> Answer:
+    """Let the person choose one of the readings that the error carries, by number, and run it; the choice is kept, to
+    learn from.
+
+    Raises:
+        Ambiguous: there is nobody to ask, or the person chose none.
+    """
+    readings = [cast(Check, reading) for reading in cast(list[Any], unclear.data["readings"])]
+    if not session.json or session.may_ask:
+        for number, reading in enumerate(readings, 1):
+            session.err.print(Text(f"{number})", style="bold cyan"))
+            session.err.print(check_shown(reading))
+    if not session.may_ask:
+        raise unclear
+    given = list(readings[0]["plan"])
+    numbers = "/".join(map(str, range(1, len(readings) + 1)))
+    choice = _choice(session, f"which did you mean? [{numbers}/N] ")
+    if not choice.isdecimal() or not 1 <= int(choice) <= len(readings):
+        _tell(session, request, given, None)
+        raise Ambiguous("nothing was done")
+    chosen = readings[int(choice) - 1]
+    try:
+        answer = _run(session, chosen)
+    except PlanChanged as changed:
+        session.say(f"{changed.message}; look again:", "yellow")
+        return run_confirmed(session, NeedsConfirmation(changed.message, **changed.data))
+    _tell(session, request, given, chosen["plan"])
+    return answer
 
 
 def _run(session: Session, check: Check) -> Answer:
     return session.waiting(
         "running", lambda: session.client.plan_run(check["plan"], confirm=check["hash"]), after_seconds=1
     )
+
+
+def _tell(session: Session, request: str | None, given: list[str], plan: list[str] | None) -> None:
+    """Let llmosd keep what became of the plan that it gave: run as it was, run otherwise, or not run (None)."""
+    if request is None:
+        return
+    with suppress(LlmosError):  # it is no part of what was asked
+        if plan is None:
+            session.client.feedback(request, given, "rejected")
+        elif plan == given:
+            session.client.feedback(request, given, "accepted")
+        else:
+            session.client.feedback(request, given, "edited", plan)
 
 
 def check_shown(check: Check) -> RenderableType:
@@ -77,8 +127,8 @@ def _target_row(target: dict[str, Any]) -> dict[str, Any]:
     return {"line": target.get("line"), "name": target.get("name"), "command": "(not there yet)"}
 
 
-def _choice(session: Session) -> str:
-    session.err.print(Text("run this? [y/N/e] "), end="")
+def _choice(session: Session, question: str) -> str:
+    session.err.print(Text(question), end="")
     answer = sys.stdin.readline()
     if not answer:
         session.err.print()

@@ -5,17 +5,20 @@ These work on files and need no llmosd. A running llmosd takes a new choice when
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from llmos.cli.command import add_command
 from llmos.cli.session import Session
-from llmos.errors import BadInput
-from llmos.nlui import models
+from llmos.errors import BadInput, ModelError
+from llmos.nlui import merged, models
+from llmos.nlui.serving import served
 from llmos.settings import default_config, load
 
+_T = TypeVar("_T")
 _SECTION = re.compile(r"^\[model\][^\n]*$", re.MULTILINE)
 _NAME = re.compile(r"^name\s*=.*$", re.MULTILINE)
 
@@ -30,32 +33,38 @@ Name = Annotated[
 
 
 def list_models(session: Session) -> None:
-    """The models: which are known, which are here, which one is used."""
+    """The models: which are known, which are here and merged with their adapters, which one is used."""
     if session.would("list the models"):
         return
-    here = {found.name: found for found in session.waiting("checking", models.installed, after_seconds=1)}
+    here = session.waiting("checking", _installed, after_seconds=1)
     used = load().model.name
-    rows = [_row(model.name, model.title, model.size, model.licence, here, used) for model in models.MODELS.values()]
-    rows += [
-        _row(own.name, own.title, own.size, own.licence, here, used)
-        for own in here.values()
-        if own.name not in models.MODELS
-    ]
+    rows = [_row(model, here, used) for model in models.MODELS.values()]
+    rows += [_row(own, here, used) for own, _ in here.values() if own.name not in models.MODELS]
     session.show(rows, "model")
 
 
 def pull(session: Session, name: Name = models.DEFAULT) -> None:
-    """Fetch a model and check its sha256; what was fetched before is kept."""
-    if session.would(f"fetch the model {name} into {models.folder()}"):
+    """Fetch a model, check its sha256 and merge its adapter into it; what is there already is kept."""
+    if session.would(f"fetch the model {name} into {models.folder()} and merge its adapter into it"):
         return
-    found = _pull_with_bar(session, name)
-    session.show({"name": found.name, "title": found.title, "size_bytes": found.size, "path": str(found.path)})
+    found = _with_bar(session, f"fetching {name}", lambda progress: models.pull(name, progress))
+    merged_path = _merge(session, found)
+    session.show(
+        {
+            "name": found.name,
+            "title": found.title,
+            "size_bytes": found.size,
+            "path": str(found.path),
+            "merged": str(merged_path) if merged_path else None,
+        }
+    )
 
 
 def rm(session: Session, name: Name) -> None:
     """Remove a model from this machine."""
     if not session.would(f"remove the model {name} from this machine"):
         models.remove(name)
+        merged.remove(name)
         session.show({"removed": name})
 
 
@@ -120,23 +129,52 @@ def _toml_string(value: str) -> str:
     raise BadInput(f"{value!r} cannot stand in a settings file; move the file to a plainer path", field="name")
 
 
+def _installed() -> dict[str, tuple[models.Installed, bool | None]]:
+    """The models on this machine by name, and whether each is merged with its adapter, None where it has none."""
+    return {found.name: (found, _is_merged(found)) for found in models.installed()}
+
+
+def _is_merged(model: models.Installed) -> bool | None:
+    try:
+        as_served = served(model.name, load().state_dir)
+    except ModelError:
+        return None
+    return as_served.adapter is None if as_served.trained else None
+
+
 def _row(
-    name: str, title: str, size: int, licence: str | None, here: dict[str, models.Installed], used: str
+    model: models.Model | models.Installed, here: dict[str, tuple[models.Installed, bool | None]], used: str
 ) -> dict[str, Any]:
+    found, is_merged = here.get(model.name, (None, None))
     return {
-        "name": name,
-        "title": title,
-        "size_bytes": size,
-        "licence": licence,
-        "installed": name in here,
-        "in_use": name == used,
-        "path": str(here[name].path) if name in here else None,
+        "name": model.name,
+        "title": model.title,
+        "size_bytes": model.size,
+        "licence": model.licence,
+        "installed": found is not None,
+        "merged": is_merged,
+        "in_use": model.name == used,
+        "path": str(found.path) if found else None,
     }
 
 
-def _pull_with_bar(session: Session, name: str) -> models.Installed:
+def _merge(session: Session, model: models.Installed) -> Path | None:
+    """The model merged with the adapter that it is served with; None where it has none, or they cannot be merged."""
+    as_served = served(model.name, load().state_dir)
+    adapter = as_served.adapter
+    if adapter is None:
+        return as_served.path if as_served.trained else None
+    try:
+        return _with_bar(session, "merging the adapter", lambda progress: merged.make(model, adapter, progress))
+    except ModelError as error:
+        session.say(f"{error.message}; the adapter is used unmerged, which is slower")
+        return None
+
+
+def _with_bar(session: Session, what: str, work: Callable[[models.Progress], _T]) -> _T:
+    """Do the work; on a terminal a bar shows how far it is."""
     if session.json or not session.err.is_terminal:
-        return models.pull(name)
+        return work(lambda done, total: None)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
@@ -147,5 +185,5 @@ def _pull_with_bar(session: Session, name: str) -> models.Installed:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=session.err, transient=True) as bar:
-        task = bar.add_task(f"fetching {name}", total=None)
-        return models.pull(name, lambda done, total: bar.update(task, completed=done, total=total))
+        task = bar.add_task(what, total=None)
+        return work(lambda done, total: bar.update(task, completed=done, total=total))

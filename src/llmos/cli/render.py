@@ -26,7 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "history": ("step", "at", "line", "ok", "error", "reversible"),
     "doctor": ("check", "ok", "detail", "remedy"),
     "targets": ("line", "pid", "name", "user", "age_seconds", "command"),
-    "model": ("name", "title", "size_bytes", "licence", "installed", "in_use"),
+    "model": ("name", "title", "size_bytes", "licence", "installed", "merged", "in_use"),
 }
 """The columns of a table, in order; those that are empty in all rows are left out. Others show their first fields."""
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmos.errors import LlmosError
+from llmos.errors import LlmosError, ModelError
 from llmos.machine import state
 from llmos.machine.cgroup_mounts import CONTROLLERS
 from llmos.machine.gpu import gpus
 from llmos.nlui import models
+from llmos.nlui.serving import served
 
 if TYPE_CHECKING:
     from llmos.kernel.kernel import Kernel
@@ -46,9 +47,23 @@ def examine(kernel: "Kernel") -> list[dict[str, Any]]:
 def _model(kernel: "Kernel") -> list[dict[str, Any]]:
     name = kernel.settings.model.name
     status = kernel.model.status()
-    there = _told("model", lambda: str(models.locate(name).path), f"llmos model pull {name}")
+    pull = f"llmos model pull {name}"
+    there = [_told("model", lambda: str(models.locate(name).path), pull)]
+    if there[0]["ok"]:
+        there.append(_told("merged model", lambda: _merged(kernel), pull))
     ready = _row("model worker", status["state"] not in ("failed", "missing"), status["error"] or status["state"])
-    return [there, ready]
+    return [*there, ready]
+
+
+def _merged(kernel: "Kernel") -> str:
+    """Where the model lies that its adapter is merged into.
+
+    :raises ModelError: it has not been made, or the adapter is damaged.
+    """
+    model = served(kernel.settings.model.name, kernel.settings.state_dir)
+    if model.adapter is not None:
+        raise ModelError("the adapter is not merged into its model: each answer takes longer")
+    return str(model.path) if model.trained else "none: there is no adapter for this model"
 
 
 def _autogroup() -> dict[str, Any]:

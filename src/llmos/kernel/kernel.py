@@ -21,6 +21,7 @@ from llmos.kernel.confinement import Confinement
 from llmos.kernel.executor import Executor
 from llmos.kernel.job_log import JobLogs
 from llmos.kernel.journal import Journal
+from llmos.kernel.learning import Learning
 from llmos.kernel.process_end import wait_for_end
 from llmos.kernel.reaper_client import Exit, Reaper
 from llmos.kernel.supervisor import KILL_GRACE_SECONDS, Supervisor
@@ -56,6 +57,7 @@ class Kernel:
     executor: Executor
     model: ModelWorker
     asking: Asking
+    learning: Learning
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -89,14 +91,15 @@ class Kernel:
         self.executor = Executor(self)
         self.watches = Watches(self)
         self.focus = Focus(self)
-        model = self.settings.model
-        self.model = ModelWorker(model.name, state_dir, idle_seconds=model.idle_unload_seconds, threads=model.threads)
+        self.model = self._model_worker()
         self.asking = Asking(self)
+        self.learning = Learning(self)
         await self._restore()
 
     async def close(self, *, end_jobs: bool = False) -> None:
         """End every part; the jobs live on under the reaper, unless they are to end too."""
         await self.watches.close()
+        await self.learning.close()
         await self.model.close()
         if end_jobs:
             await self.supervisor.end_all()
@@ -111,6 +114,12 @@ class Kernel:
         await self.reaper.close()
         self.journal.note("daemon.stopped", "llmosd", None, {"pid": os.getpid()})
         await self.journal.close()
+
+    async def reload_model(self) -> None:
+        """Have the next request answered by a model worker that loads its adapter anew."""
+        old, self.model = self.model, self._model_worker()
+        self.asking.forget()
+        await old.close()
 
     def own_pids(self) -> frozenset[int]:
         """llmos's own processes: the daemon, the reaper, the model worker."""
@@ -226,6 +235,16 @@ class Kernel:
                 step["id"], ok=False, result={"error": "llmosd ended during this step"}, undo=None
             )
         self.journal.note("daemon.started", "llmosd", None, {"pid": os.getpid(), "version": __version__})
+
+    def _model_worker(self) -> ModelWorker:
+        model = self.settings.model
+        return ModelWorker(
+            model.name,
+            self.settings.state_dir,
+            idle_seconds=model.idle_unload_seconds,
+            threads=model.threads,
+            sure=model.sure,
+        )
 
     def _probe(self) -> Cgroups:
         digest = hashlib.sha256(os.fsencode(self.settings.state_dir.absolute())).hexdigest()[:8]

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from llmos.errors import BadInput
-from llmos.kernel.asking import summary
 from llmos.kernel.openrpc import (
     METHODS as PARAMS,
 )
 from llmos.kernel.openrpc import (
     AskParams,
+    FeedbackParams,
     FollowParams,
+    ForgetParams,
+    LearnParams,
     NoParams,
     PlanCheckParams,
     PlanRunParams,
@@ -87,10 +89,9 @@ def _plan_check(connection: "Connection", params: dict[str, Any]) -> Any:
 
 
 async def _run_plan(connection: "Connection", plan: list[Syscall], allow: Risk, confirm: str | None) -> dict[str, Any]:
-    executor = connection.kernel.executor
-    check = await executor.check(plan, connection.caller)
-    results = await executor.run(check, connection.caller, allow=allow, confirm=confirm)
-    return {**check.as_json(), "answer": None, **summary(results)}
+    check = await connection.kernel.executor.check(plan, connection.caller)
+    answer: dict[str, Any] = await connection.kernel.asking.run(check, connection.caller, allow=allow, confirm=confirm)
+    return answer
 
 
 def _plan_run(connection: "Connection", params: dict[str, Any]) -> Any:
@@ -143,6 +144,36 @@ async def _follow(connection: "Connection", params: dict[str, Any]) -> dict[str,
     return {"following": name}
 
 
+def _feedback(connection: "Connection", params: dict[str, Any]) -> Any:
+    heard = _read(FeedbackParams, params, "learn.feedback")
+    learning = connection.kernel.learning
+    return learning.hear(connection.caller, heard.request, heard.given, heard.verdict, heard.wanted)
+
+
+def _learn(connection: "Connection", params: dict[str, Any]) -> Any:
+    return connection.kernel.learning.start(connection.caller, _read(LearnParams, params, "learn.start").dev)
+
+
+def _learn_status(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "learn.status")
+    return connection.kernel.learning.status(connection.caller)
+
+
+def _learn_stop(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "learn.stop")
+    return connection.kernel.learning.stop(connection.caller)
+
+
+def _roll_back(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "learn.rollback")
+    return connection.kernel.learning.roll_back(connection.caller)
+
+
+def _forget(connection: "Connection", params: dict[str, Any]) -> Any:
+    asked = _read(ForgetParams, params, "learn.forget")
+    return connection.kernel.learning.forget(connection.caller, adapters=asked.adapters)
+
+
 def _status(connection: "Connection", params: dict[str, Any]) -> Any:
     _read(NoParams, params, "daemon.status")
     return asyncio.to_thread(connection.kernel.status)
@@ -174,6 +205,12 @@ METHODS: dict[str, Method] = {
     "plan.run": _plan_run,
     "events.subscribe": _subscribe,
     "logs.follow": _follow,
+    "learn.feedback": _feedback,
+    "learn.start": _learn,
+    "learn.status": _learn_status,
+    "learn.stop": _learn_stop,
+    "learn.rollback": _roll_back,
+    "learn.forget": _forget,
     "daemon.status": _status,
     "shutdown": _shutdown,
     "rpc.discover": _discover,
@@ -183,7 +220,15 @@ METHODS: dict[str, Method] = {
 assert METHODS.keys() >= PARAMS.keys()
 
 READS = frozenset(
-    ["plan.check", "events.subscribe", "logs.follow", "daemon.status", "rpc.discover", "doctor"]
+    [
+        "plan.check",
+        "events.subscribe",
+        "logs.follow",
+        "learn.status",
+        "daemon.status",
+        "rpc.discover",
+        "doctor",
+    ]
     + [verb for verb, syscall in SYSCALLS.items() if syscall.risk is Risk.READ]
 )
 """Methods that change nothing: they are given up when the caller is gone."""

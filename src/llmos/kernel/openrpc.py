@@ -74,6 +74,32 @@ class FollowParams(Params):
     lines: int = Field(10, ge=0, le=1_000_000, description="how many of the last lines come first")
 
 
+class FeedbackParams(Params):
+    """Of `learn.feedback`."""
+
+    request: str = Field(min_length=1, max_length=4000, description="what was asked, in words")
+    given: list[str] = Field(max_length=64, description="the lines of the plan that came of it")
+    verdict: client_types.Verdict = Field(description="what the person made of it")
+    wanted: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="the lines wanted instead: of what was edited; of what was rejected, if known",
+    )
+
+
+class LearnParams(Params):
+    """Of `learn.start`."""
+
+    dev: str | None = Field(None, description="file of cases that must not get worse; else what the settings say")
+
+
+class ForgetParams(Params):
+    """Of `learn.forget`."""
+
+    adapters: bool = Field(False, description="remove what was learned, too")
+
+
 class ShutdownParams(Params):
     """Of `shutdown`."""
 
@@ -99,6 +125,16 @@ METHODS: dict[str, Method] = {
     "logs.follow": Method(
         FollowParams, "Have each line of a job's output pushed, as a notification `log`", {"type": "object"}
     ),
+    "learn.feedback": Method(
+        FeedbackParams,
+        "Keep what a person made of a plan, to learn from, unless the settings say not to",
+        {"type": "object"},
+    ),
+    "learn.start": Method(LearnParams, "Start the job that learns from what was kept", "JobInfo"),
+    "learn.status": Method(NoParams, "What was kept, the adapter in use and the one before it", {"type": "object"}),
+    "learn.stop": Method(NoParams, "Give up what is being learned", "JobInfo"),
+    "learn.rollback": Method(NoParams, "Go back to the adapter that was in use before", {"type": "object"}),
+    "learn.forget": Method(ForgetParams, "Remove what was kept of the caller", {"type": "object"}),
     "daemon.status": Method(NoParams, "State of the daemon, its reaper and its model", {"type": "object"}),
     "shutdown": Method(
         ShutdownParams, "Stop the daemon; its jobs run on unless they are to end too", {"type": "object"}

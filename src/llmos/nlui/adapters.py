@@ -10,6 +10,8 @@ from llmos.errors import ModelError
 from llmos.nlui.models import Installed, sha256_of
 
 FOLDER = Path(__file__).parent / "trained"
+BASE_KEY = "llmos.base.sha256"
+"""Names, in the head of an adapter, the model file that it was trained on; on another it would be noise."""
 
 
 def adapter_for(model: Installed, folder: Path = FOLDER) -> Path | None:

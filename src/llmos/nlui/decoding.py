@@ -3,15 +3,14 @@
 `LanguageModel` holds one model and one context, and the tokens that the context's KV cache holds, so that a prompt that
 begins like the last one is evaluated only from where it differs. `generate` picks the likeliest token that a grammar
 (llguidance, https://github.com/guidance-ai/llguidance) allows: what the grammar forces goes into the cache in one batch
-without being asked for, the model's own first choice is checked before a mask over the vocabulary is computed.
+without being asked for, the model's own first choice is checked before a mask over the vocabulary is computed. (Trying
+what the request or earlier plans suggest in the same batch was measured: it saves one batch in seven and costs as much.)
 """
 
 import ctypes
 import hashlib
 import logging
-import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +20,23 @@ from numpy.typing import NDArray
 
 from llmos.errors import ModelError, TimedOut
 
-# Threads that spin while they wait for one another are several times slower on a busy machine; OpenMP reads this when
-# llama.cpp loads it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads that sleep when they wait for one another take twice as long for a token, those that spin for long come to a
+# crawl on a busy machine: they spin for some microseconds, then sleep. OpenMP reads this when llama.cpp loads it.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp
 from llguidance import LLMatcher
-from llguidance.llamacpp import lltokenizer_from_vocab
+
+from llmos.nlui.vocabulary import Pieces, tokenizer
 
 Messages = Sequence[tuple[str, str]]
 """A conversation: (role, content), the role being system, user or assistant."""
 
 BATCH = 256
 """Tokens evaluated at a time; between two batches a generation can be given up."""
+
+CERTAIN = 0.9
+"""Probability from which no runner-up is looked for."""
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -49,42 +52,58 @@ def idle_cores() -> int:
     return max(1, usable_cores() - (running - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A token that the model was free to choose: where in the text, and how likely it and the next best were.
+
+    The probabilities are among the tokens that the grammar allows. `runner_up` is None where the choice was so likely
+    that nobody looked for another.
+    """
+
+    position: int
+    probability: float
+    runner_up: int | None = None
+    runner_up_probability: float = 0.0
+
+
 @dataclass(slots=True)
 class Generation:
-    """What came of one prompt: the text, how many tokens of each sort, and how sure the model was."""
+    """What came of one prompt: the text and its tokens, how many tokens of each sort, and what the model decided.
+
+    Attributes:
+        reused: tokens of the prompt that were in the KV cache.
+        free, forced: tokens that the model chose and that the grammar left no choice about.
+    """
 
     text: str = ""
+    tokens: list[int] = field(default_factory=list)
     prompt: int = 0
     reused: int = 0
     free: int = 0
     forced: int = 0
-    log_probabilities: list[float] = field(default_factory=list)
-
-    @property
-    def confidence(self) -> float:
-        """Mean probability (geometric) of the tokens the model was free to choose; 1 when it had no choice."""
-        chosen = self.log_probabilities
-        return math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
-
-    @property
-    def least_confidence(self) -> float:
-        """Probability of the least likely token the model chose."""
-        return math.exp(min(self.log_probabilities, default=0.0))
+    decisions: list[Decision] = field(default_factory=list)
 
 
 class LanguageModel:
     """A GGUF model in memory with one context of `context` tokens.
 
     Args:
-        threads: threads to compute with; when absent every usable core for prompts, the idle ones for single tokens.
+        threads: threads to compute with; when absent the cores that are idle at each evaluation.
         adapter: a GGUF LoRA that was trained on this model.
+        cache: a file that keeps the vocabulary between loads; written when absent or of another model.
 
     Raises:
         ModelError: when the file cannot be loaded as a model, or the adapter not put on it.
     """
 
     def __init__(
-        self, path: Path, *, threads: int | None = None, context: int = 4096, adapter: Path | None = None
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        context: int = 4096,
+        adapter: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
         llama_cpp.llama_backend_init()
@@ -107,12 +126,9 @@ class LanguageModel:
         assert vocabulary is not None
         self._vocabulary = vocabulary
         self._width = llama_cpp.llama_vocab_n_tokens(vocabulary)
-        ends = [token for token in range(self._width) if llama_cpp.llama_vocab_is_eog(vocabulary, token)]
-        self._ends = frozenset(ends)
-        with warnings.catch_warnings():
-            # llguidance still calls a name that llama-cpp-python has renamed.
-            warnings.filterwarnings("ignore", "llama_token_get_attr is deprecated", DeprecationWarning)
-            self._tokenizer = lltokenizer_from_vocab(vocabulary, eos_token=ends)
+        pieces = _pieces(vocabulary, path, cache)
+        self._ends = frozenset(pieces.ends)
+        self._tokenizer = tokenizer(vocabulary, pieces)
         self._batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
         self._cached: list[int] = []
 
@@ -149,6 +165,10 @@ class LanguageModel:
         count = llama_cpp.llama_tokenize(self._vocabulary, raw, len(raw), buffer, len(buffer), False, special)
         return list(buffer[:count])
 
+    def text(self, tokens: list[int]) -> str:
+        """What tokens say; a part of a character at the end is replaced."""
+        return self._tokenizer.decode_bytes(tokens).decode(errors="replace")
+
     def prefill(self, tokens: Sequence[int], *, given_up: Callable[[], bool] = lambda: False) -> int:
         """Make the KV cache hold exactly `tokens`; returns how many of them it held already."""
         self.check_room(len(tokens))
@@ -168,10 +188,15 @@ class LanguageModel:
         prompt: Sequence[int],
         grammar: str | None,
         *,
+        begun: Sequence[int] = (),
         max_tokens: int = 256,
         given_up: Callable[[], bool] = lambda: False,
     ) -> Generation:
         """Continue the prompt until the grammar or the model ends it, at most `max_tokens`.
+
+        Args:
+            grammar: what may come, in llguidance's Lark dialect.
+            begun: tokens that the text begins with.
 
         Raises:
             ModelError: the grammar is not valid, or nothing in it fits; the prompt is longer than the context.
@@ -182,15 +207,14 @@ class LanguageModel:
             raise ModelError(f"the grammar is not valid: {matcher.get_error()}")
         limit = min(max_tokens, self.context_size - len(prompt))
         self.check_room(len(prompt) + 1)
-        result = Generation(prompt=len(prompt))
-        produced = self._forced(matcher)
-        result.forced = len(produced)
+        if matcher and begun and not matcher.consume_tokens(list(begun)):
+            raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+        produced = [*begun, *self._forced(matcher)]
+        result = Generation(tokens=produced, prompt=len(prompt), forced=len(produced))
         result.reused = self.prefill([*prompt, *produced], given_up=given_up)
-        # One token is too little work to wait for a thread that has to queue for its core.
-        llama_cpp.llama_set_n_threads(self._context, self._threads or idle_cores(), self._threads or usable_cores())
         while len(produced) < limit and not (matcher and matcher.is_stopped()):
-            token, log_probability = self._choose(matcher)
-            result.log_probabilities.append(log_probability)
+            token, decision = self._choose(matcher, len(produced))
+            result.decisions.append(decision)
             if token in self._ends:
                 break
             if matcher and not matcher.consume_token(token):
@@ -201,7 +225,7 @@ class LanguageModel:
             if matcher and matcher.is_stopped():
                 break
             self._evaluate([token, *forced], given_up)
-        result.text = self._tokenizer.decode_bytes(produced).decode(errors="replace")
+        result.text = self.text(produced)
         return result
 
     def save(self, path: Path) -> None:
@@ -237,20 +261,30 @@ class LanguageModel:
             raise ModelError(f"the grammar broke off: {matcher.get_error()}")
         return tokens
 
-    def _choose(self, matcher: LLMatcher | None) -> tuple[int, float]:
-        """The likeliest allowed token, and the natural logarithm of its probability before any mask."""
+    def _choose(self, matcher: LLMatcher | None, position: int) -> tuple[int, Decision]:
+        """The likeliest allowed token after what was evaluated last."""
         pointer = llama_cpp.llama_get_logits_ith(self._context, -1)
         logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, shape=(self._width,))
         best = int(logits.argmax())
-        top = float(logits[best])
-        log_sum = top + math.log(float(np.exp(logits - top).sum()))
-        if matcher and matcher.validate_tokens([best]) != 1:
+        odds = np.exp(logits - logits[best])
+        probability = 1.0 / float(odds.sum())
+        fits = matcher is None or matcher.validate_tokens([best]) == 1
+        if fits and probability >= CERTAIN:
+            return best, Decision(position, probability)
+        if matcher is not None:
             mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
-            allowed = np.flatnonzero(mask[: self._width])
-            if matcher.is_error() or not len(allowed):
+            odds = odds * mask[: self._width]
+            best = int(odds.argmax())
+            if matcher.is_error() or not mask[best]:
                 raise ModelError(f"nothing in the grammar fits: {matcher.get_error()}")
-            best = int(allowed[logits[allowed].argmax()])
-        return best, float(logits[best]) - log_sum
+        total, likeliest = float(odds.sum()), float(odds[best])
+        odds[best] = 0.0
+        second = int(odds.argmax())
+        if not total:  # what is allowed is so unlikely that it is lost to rounding
+            return best, Decision(position, 0.0)
+        return best, Decision(
+            position, likeliest / total, second if odds[second] else None, float(odds[second]) / total
+        )
 
     def _truncate(self, length: int) -> None:
         llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), 0, length, -1)
@@ -258,6 +292,8 @@ class LanguageModel:
 
     def _evaluate(self, tokens: Sequence[int], given_up: Callable[[], bool]) -> None:
         """Append tokens to the KV cache; the logits of the last are then at hand."""
+        threads = self._threads or idle_cores()
+        llama_cpp.llama_set_n_threads(self._context, threads, threads)
         for start in range(0, len(tokens), BATCH):
             if given_up():
                 raise TimedOut("the request was given up")
@@ -279,6 +315,17 @@ class LanguageModel:
             raise ModelError(
                 f"the request makes a prompt of {tokens} tokens, more than the {self.context_size} that fit; shorten it"
             )
+
+
+def _pieces(vocabulary: llama_cpp.llama_vocab_p, path: Path, cache: Path | None) -> Pieces:
+    facts = path.stat()
+    key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {llama_cpp.__version__}"
+    if cache and (kept := Pieces.read(cache, key)):
+        return kept
+    pieces = Pieces.cut(vocabulary)
+    if cache:
+        pieces.write(cache, key)
+    return pieces
 
 
 def _pack(tokens: Sequence[int]) -> bytes:

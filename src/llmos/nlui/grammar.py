@@ -1,12 +1,13 @@
 """The grammar that bounds what the model can write for one request, in llguidance's Lark dialect.
 
 Verbs, keys and choices come from the registry. Free values come from the request's own words and from the names given:
-a plan cannot name what nobody mentioned. Sizes, durations, times, schedules and numbers come from `quantities`, so the
-model chooses and never calculates; a key that has no candidate is not in the grammar. `$N` reaches only lines above,
-through a rule parameter that counts the lines. `ask` and `refuse`, with bounded free text, are always there.
+a plan cannot name what nobody mentioned; what the user has taught (`llmos learn`) is offered besides. Sizes, durations,
+times, schedules and numbers come from `quantities`, so the model chooses and never calculates; a key that has no
+candidate is not in the grammar. `$N` reaches only lines above, through a rule parameter that counts the lines. `ask` and
+`refuse`, with bounded free text, are always there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from llguidance import LLMatcher, LLTokenizer
@@ -26,9 +27,14 @@ _TIMING = ("at", "once", "every", "cron", "after")
 _SENTENCES = (_BARE_SENTENCE, _QUOTED_SENTENCE)
 
 
-def build_grammar(request: str, names: Sequence[str] = ()) -> str:
+Taught = Mapping[str, Sequence[str]]
+"""Values that a request need not say, as plans print them, by the name of their kind."""
+
+
+def build_grammar(request: str, names: Sequence[str] = (), taught: Taught | None = None) -> str:
     """The grammar of all plans that `request` can mean; `names` are known jobs and live process names."""
-    return _Builder(sanitised(request), [sanitised(name).strip() for name in names[:MAX_NAMES]]).text()
+    known = [sanitised(name).strip() for name in names[:MAX_NAMES]]
+    return _Builder(sanitised(request), known, taught or {}).text()
 
 
 def reachable(plan_lines: Sequence[str], request: str, names: Sequence[str] = ()) -> bool:
@@ -55,8 +61,9 @@ class _Builder:
     carry the suffix `_THEN`; the others are shared.
     """
 
-    def __init__(self, request: str, names: Sequence[str]) -> None:
+    def __init__(self, request: str, names: Sequence[str], taught: Taught) -> None:
         self.found: Candidates = candidates(request)
+        self.taught = taught
         self.spans = RequestSpans(request, names)
         self.terminals: dict[str, str] = {}
 
@@ -134,7 +141,13 @@ class _Builder:
         return _sequence(encoded(" " if argument.positional else f" {argument.name}="), value)
 
     def _value(self, argument: Argument, inside: bool) -> str | None:
-        """The expression for one argument's value, or None when the request offers none."""
+        """The expression for one argument's value, or None when neither the request nor a lesson offers one."""
+        kind = argument.kind
+        taught = [f" -- {value}" if kind is Kind.ARGV else value for value in self.taught.get(kind.name, ())]
+        return _any(self._said(argument, inside), self._strings(f"TAUGHT_{kind.name}", taught, inside))
+
+    def _said(self, argument: Argument, inside: bool) -> str | None:
+        """The expression for the values that the request offers."""
         kind, spans = argument.kind, self.spans
         match kind:
             case Kind.CHOICE:

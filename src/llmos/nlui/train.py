@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         import torch
 
         from llmos.nlui.training.batches import fingerprint, read_pairs
-        from llmos.nlui.training.export import write_adapter, write_card
+        from llmos.nlui.training.export import read_adapter, write_adapter, write_card
         from llmos.nlui.training.gguf_weights import read_weights
         from llmos.nlui.training.loop import Trainer, new_network
         from llmos.nlui.training.recipe import Recipe
@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput(f"{options.data} and {options.val} must each hold a pair at least")
     weights = read_weights(base.path, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     network = new_network(weights, recipe)
+    if options.start is not None:
+        network.adapter = read_adapter(options.start, weights)
     trainer = Trainer(network, vocabulary, recipe, pairs, held_out, options.out)
     state = trainer.train()
     if trainer.stopped:
@@ -88,6 +90,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="pairs to learn, JSON lines")
     parser.add_argument("--val", type=Path, required=True, help="held-out pairs, JSON lines")
     parser.add_argument("--out", type=Path, required=True, help="folder for the adapter and what the run leaves")
+    parser.add_argument("--start", type=Path, help="adapter to go on from, of the same base (a fresh one)")
     parser.add_argument("--base", default=models.DEFAULT, help="the model, by name or path (%(default)s)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=_positive, help="how long to train; the schedule follows the clock")

@@ -1,10 +1,11 @@
 """The model worker: a process whose only power is to return text.
 
-    python -m llmos.nlui.worker --model PATH [--adapter PATH] [--threads N] [--state PATH]
+    python -m llmos.nlui.worker --model PATH [--trained] [--adapter PATH] [--taught PATH] [--sure P] …
 
 It speaks JSON, one object a line. First it says `{"ready": true, …}` or `{"failed": "why"}`; then it answers
-`{"id", "request", "names", "max_tokens", "constrained"}` with `{"id", "plan_text", "seconds", "tokens", …}` or
-`{"id", "error"}`. `{"op": "ping"}` is answered by another thread at any time, so that busy and hung can be told apart;
+`{"id", "request", "names", "max_tokens", "constrained"}` with `{"id", "plan_text", "confidence", "seconds", …}` or
+`{"id", "error"}`; a plan less likely than `--sure` comes with the `other` one that its request may mean.
+`{"op": "ping"}` is answered by another thread at any time, so that busy and hung can be told apart;
 `{"op": "cancel", "id"}` gives a request up. It ends when its input ends or its parent does.
 """
 
@@ -13,6 +14,7 @@ import ctypes
 import hashlib
 import json
 import logging
+import math
 import os
 import queue
 import resource
@@ -20,15 +22,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from llmos.errors import LlmosError, TimedOut
+from llmos.errors import BadInput, LlmosError, TimedOut
 from llmos.nlui import frame, prompt
-from llmos.nlui.decoding import LanguageModel
-from llmos.nlui.grammar import build_grammar
+
+if TYPE_CHECKING:
+    from llmos.nlui.decoding import Decision, Generation, LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +41,63 @@ NICENESS = 5
 MAX_TOKENS = 256
 REQUEST_ROOM = 512
 """Tokens of the context kept free for the request and the plan."""
+TRAINED_CONTEXT, EXAMPLES_CONTEXT = 1024, 4096
+"""Tokens of context: enough for a long request and its plan; with the examples of an untrained model before them."""
+OTHER_TRIES = 3
+"""Decisions, the closest first, at which another reading is looked for."""
 
 _MARK = "<<request>>"
+_FREELY_WORDED = ("ask ", "refuse ")
 Request = dict[str, Any]
 
 
 class Planner:
-    """A model that has read the prompt, ready for requests.
+    """A model that is ready for requests.
 
     Args:
-        adapter: what training made of the model; with it a request stands in its frame and needs no examples.
-        state: a file that keeps the evaluated prompt between runs; written when absent or of another prompt.
+        model, adapter: the model's file, and a GGUF LoRA that was trained on it.
+        trained: the model itself, or with its adapter, was trained for this: a request stands in its frame and needs no
+            examples before it.
+        taught: values that a request need not say.
+        sure: probability of a plan below which the other reading of its request is looked for.
+        state: a folder that keeps the vocabulary and the evaluated prompt between runs.
     """
 
-    def __init__(self, model: Path, threads: int | None, state: Path | None, adapter: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        adapter: Path | None = None,
+        trained: bool = False,
+        taught: dict[str, list[str]] | None = None,
+        sure: float = 0.0,
+        threads: int | None = None,
+        state: Path | None = None,
+    ) -> None:
         began = time.perf_counter()
-        self._model = LanguageModel(model, threads=threads, adapter=adapter)
-        if adapter is not None:
+        self._taught, self._sure = taught or {}, sure
+        if state:
+            state.mkdir(parents=True, exist_ok=True)
+        trained = trained or adapter is not None
+        # The model is read while the grammar, and with it every syscall, is imported.
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(_load, model, adapter, trained, threads, state)
+            from llmos.nlui.grammar import build_grammar
+
+            self._grammar = build_grammar
+            self._model = reading.result()
+        if trained:
             self._prefix = self._model.tokenize(frame.OPENING, special=True)
             self._opening: list[int] = []
             self._closing = self._model.tokenize(frame.CLOSING, special=True)
-            state = None
         else:
             self._fit_prompt(min(self._model.context_size, self._model.trained_context) - REQUEST_ROOM)
-        self.restored = bool(state and state.is_file() and self._model.restore(state, self._prefix))
+        kept = state / f"{state_key(model)}.kv" if state and not trained else None
+        self.restored = bool(kept and kept.is_file() and self._model.restore(kept, self._prefix))
         if not self.restored:
             self._model.prefill(self._prefix)
-            if state:
-                _save(self._model, state)
+            if kept:
+                _save(self._model, kept)
         self.load_seconds = time.perf_counter() - began
 
     @property
@@ -79,14 +112,15 @@ class Planner:
         # The request is tokenized by itself: a control token written in it stays plain text.
         tokens = [*self._prefix, *self._opening, *self._model.tokenize(text, special=False), *self._closing]
         self._model.check_room(len(tokens) + MAX_TOKENS)
-        grammar = build_grammar(text, request.get("names") or []) if request.get("constrained", True) else None
-        result = self._model.generate(
-            tokens, grammar, max_tokens=int(request.get("max_tokens") or MAX_TOKENS), given_up=given_up
-        )
-        return {
+        constrained = request.get("constrained", True)
+        grammar = self._grammar(text, request.get("names") or [], self._taught) if constrained else None
+        limit = int(request.get("max_tokens") or MAX_TOKENS)
+        result = self._model.generate(tokens, grammar, max_tokens=limit, given_up=given_up)
+        telling = self._telling(result)
+        probabilities = [decision.probability for decision in telling]
+        answer = {
             "id": request["id"],
             "plan_text": result.text,
-            "seconds": time.perf_counter() - began,
             "load_seconds": self.load_seconds,
             "tokens": {
                 "prompt": result.prompt,
@@ -94,9 +128,39 @@ class Planner:
                 "generated": result.free,
                 "forced": result.forced,
             },
-            "confidence": result.confidence,
-            "least_confidence": result.least_confidence,
+            "confidence": math.prod(probabilities),
+            "least_confidence": min(probabilities, default=1.0),
+            "other": None,
         }
+        if answer["confidence"] < self._sure:
+            answer["other"] = self._other(result, telling, tokens, grammar, limit, given_up)
+        return {**answer, "seconds": time.perf_counter() - began}
+
+    def _telling(self, result: "Generation") -> list["Decision"]:
+        """The decisions that the meaning hangs on: of a question or a refusal its verb alone, for its wording is free."""
+        verb = next((verb for verb in _FREELY_WORDED if result.text.startswith(verb)), "")
+        if not verb:
+            return result.decisions
+        return [one for one in result.decisions if len(self._model.text(result.tokens[: one.position])) < len(verb)]
+
+    def _other(
+        self,
+        first: "Generation",
+        telling: Sequence["Decision"],
+        prompt: list[int],
+        grammar: str | None,
+        limit: int,
+        given_up: Callable[[], bool],
+    ) -> str | None:
+        """The next best reading: where the choice was closest, the runner-up is taken; None when all mean the same."""
+        close = [decision for decision in telling if decision.runner_up is not None]
+        close.sort(key=lambda decision: decision.runner_up_probability / decision.probability, reverse=True)
+        for decision in close[:OTHER_TRIES]:
+            begun = [*first.tokens[: decision.position], decision.runner_up or 0]
+            text = self._model.generate(prompt, grammar, begun=begun, max_tokens=limit, given_up=given_up).text
+            if not _same(text, first.text):
+                return text
+        return None
 
     def _fit_prompt(self, room: int) -> None:
         """Take as many examples as the context has room for."""
@@ -114,6 +178,24 @@ class Planner:
         raise LlmosError(f"the prompt has {len(self._prefix)} tokens, more than the model's {room}")
 
 
+def _load(model: Path, adapter: Path | None, trained: bool, threads: int | None, state: Path | None) -> "LanguageModel":
+    from llmos.nlui.decoding import LanguageModel
+
+    context = TRAINED_CONTEXT if trained else EXAMPLES_CONTEXT
+    cache = state / "vocabulary.bin" if state else None
+    return LanguageModel(model, threads=threads, context=context, adapter=adapter, cache=cache)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are the same plan; one that is no plan is nobody's reading."""
+    from llmos.plan.language import parse_plan
+
+    try:
+        return parse_plan(one) == parse_plan(other)
+    except BadInput:
+        return True
+
+
 def state_key(model: Path) -> str:
     """A name for the evaluated prompt: another model, prompt or llama.cpp gives another."""
     facts = model.stat()
@@ -121,9 +203,8 @@ def state_key(model: Path) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _save(model: LanguageModel, state: Path) -> None:
+def _save(model: "LanguageModel", state: Path) -> None:
     try:
-        state.parent.mkdir(parents=True, exist_ok=True)
         for old in state.parent.glob(f"*{state.suffix}"):
             old.unlink(missing_ok=True)
         model.save(state)
@@ -191,8 +272,11 @@ def main() -> int:
     )
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
     parser.add_argument("--adapter", type=Path, help="a GGUF LoRA that was trained on the model")
+    parser.add_argument("--trained", action="store_true", help="the model was trained for this; it needs no examples")
+    parser.add_argument("--taught", type=Path, help="JSON file of values that a request need not say")
+    parser.add_argument("--sure", type=float, default=0.0, help="probability below which another reading is looked for")
     parser.add_argument("--threads", type=int, help="threads to compute with (those idle)")
-    parser.add_argument("--state", type=Path, help="folder that keeps the evaluated prompt between runs")
+    parser.add_argument("--state", type=Path, help="folder that keeps what takes long to load")
     options = parser.parse_args()
     # What llama.cpp prints must not get between the lines: standard output becomes standard error.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -201,9 +285,16 @@ def main() -> int:
     drop_powers()
     talk = Conversation(sys.stdin, sink)
     try:
-        state = options.state / f"{state_key(options.model)}.kv" if options.state else None
-        planner = Planner(options.model, options.threads, state, options.adapter)
-    except (LlmosError, OSError) as error:
+        planner = Planner(
+            options.model,
+            adapter=options.adapter,
+            trained=options.trained,
+            taught=json.loads(options.taught.read_text(encoding="utf-8")) if options.taught else None,
+            sure=options.sure,
+            threads=options.threads,
+            state=options.state,
+        )
+    except (LlmosError, OSError, ValueError) as error:
         log.error("%s", error)
         talk.say({"failed": str(error)})
         return 3

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from llmos.errors import LlmosError, ModelError, TimedOut, Unavailable
-from llmos.nlui import models
-from llmos.nlui.adapters import adapter_for
+from llmos.nlui.calibration import Calibration
+from llmos.nlui.serving import Served, served
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ class PlanText:
         seconds: the time the model computed.
         load_seconds: the time its load took, whenever that was.
         tokens: prompt, reused (of the prompt, from the KV cache), generated, forced (by the grammar).
-        confidence: geometric mean of the probabilities of the tokens it chose, 0 to 1.
-        least_confidence: probability of the least likely one.
+        confidence: probability of the whole plan among all that the grammar allows, 0 to 1.
+        least_confidence: probability of the least likely choice in it.
+        other: the next best reading of the request, where this one is not sure enough.
     """
 
     text: str
@@ -66,6 +67,7 @@ class PlanText:
     tokens: dict[str, int]
     confidence: float
     least_confidence: float
+    other: str | None = None
 
 
 class _WorkerLost(Exception):
@@ -90,6 +92,7 @@ class ModelWorker:
         idle_seconds: how long after the last request the model is unloaded.
         max_waiting: requests that may wait behind the one that is computed.
         threads: threads to compute with; every core that may be used when absent.
+        sure: confidence below which a plan comes with another reading; what was calibrated for the model when absent.
         adapted: whether to use the model's adapter, where it has one; without it the model is shown examples.
     """
 
@@ -101,12 +104,15 @@ class ModelWorker:
         idle_seconds: float = 600.0,
         max_waiting: int = 32,
         threads: int | None = None,
+        sure: float | None = None,
         adapted: bool = True,
     ) -> None:
         self.model = model
         self.log_file = state_dir / "model-worker.log"
         self._state_dir, self._threads, self._adapted = state_dir, threads, adapted
         self._idle_seconds, self._max_waiting = idle_seconds, max_waiting
+        self._sure = sure
+        self._calibration: Calibration | None = None
         self._state = WorkerState.UNLOADED
         self._error: LlmosError | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -132,6 +138,16 @@ class ModelWorker:
             "failures": self._failures,
             "load_seconds": self._load_seconds,
         }
+
+    @property
+    def _threshold(self) -> float:
+        if self._sure is not None:
+            return self._sure
+        return self._calibration.threshold if self._calibration else 0.0
+
+    def probability(self, plan: PlanText) -> float:
+        """The probability, 0 to 1, that a plan is what was meant; its mere confidence where nothing was calibrated."""
+        return self._calibration.probability(plan.confidence) if self._calibration else plan.confidence
 
     async def load(self) -> None:
         """Have the model loaded; returns when it is ready.
@@ -213,6 +229,7 @@ class ModelWorker:
             tokens=answer["tokens"],
             confidence=answer["confidence"],
             least_confidence=answer["least_confidence"],
+            other=answer["other"],
         )
 
     async def _ask(self, process: asyncio.subprocess.Process, body: dict[str, Any]) -> dict[str, Any]:
@@ -277,12 +294,12 @@ class ModelWorker:
     async def _start(self) -> asyncio.subprocess.Process:
         self._state = WorkerState.LOADING
         try:
-            found = await asyncio.to_thread(models.locate, self.model)
-            adapter = await asyncio.to_thread(adapter_for, found) if self._adapted else None
+            found = await asyncio.to_thread(served, self.model, self._state_dir, adapted=self._adapted)
         except LlmosError as error:
             self._state, self._error = WorkerState.MISSING, error
             raise
-        process = self._process = await self._spawn(found.path, adapter)
+        self._calibration = found.calibration
+        process = self._process = await self._spawn(found)
         try:
             async with asyncio.timeout(LOAD_SECONDS):
                 first = await self._read_line(process)
@@ -308,10 +325,17 @@ class ModelWorker:
         self._fail(f"ended while it loaded ({_exit(status)})")
         raise _WorkerLost("ended while it loaded")
 
-    async def _spawn(self, path: Path, adapter: Path | None) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "llmos.nlui.worker", "--model", str(path), "--state", str(self._state_dir)]
-        if adapter is not None:
-            command += ["--adapter", str(adapter)]
+    async def _spawn(self, model: Served) -> asyncio.subprocess.Process:
+        command = [sys.executable, "-m", "llmos.nlui.worker", "--model", str(model.path)]
+        command += ["--state", str(self._state_dir)]
+        if model.adapter is not None:
+            command += ["--adapter", str(model.adapter)]
+        if model.trained:
+            command.append("--trained")
+        if model.taught is not None:
+            command += ["--taught", str(model.taught)]
+        if sure := self._threshold:
+            command += ["--sure", str(sure)]
         if self._threads:
             command += ["--threads", str(self._threads)]
         sink = await asyncio.to_thread(_open_log, self.log_file)

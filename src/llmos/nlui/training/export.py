@@ -11,12 +11,11 @@ import torch
 
 from llmos.errors import ModelError
 from llmos.nlui import frame
+from llmos.nlui.adapters import BASE_KEY
+from llmos.nlui.gguf_file import dequantised, metadata
 from llmos.nlui.models import sha256_of
-from llmos.nlui.training.gguf_weights import Weights, dequantised, metadata
+from llmos.nlui.training.gguf_weights import Weights
 from llmos.nlui.training.network import Adapter
-
-BASE_KEY = "llmos.base.sha256"
-"""Names the model file that the adapter was trained on; on another it would be noise."""
 
 
 def write_adapter(adapter: Adapter, path: Path, *, architecture: str, base_sha256: str) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from llmos.errors import ModelError, Unsupported
+from llmos.errors import Unsupported
+from llmos.nlui import gguf_file
+from llmos.nlui.gguf_file import dequantised, metadata
 
 CPU = torch.device("cpu")
 ARCHITECTURES = ("llama", "qwen2")
@@ -78,10 +78,7 @@ def read_weights(path: Path, device: torch.device = CPU) -> Weights:
         ModelError: the file cannot be read.
         Unsupported: the network is not one of ARCHITECTURES.
     """
-    try:
-        reader = gguf.GGUFReader(path)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as GGUF: {error}") from None
+    reader = gguf_file.read(path)
     shape = _shape(reader)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     if "rope_freqs.weight" in tensors:
@@ -107,17 +104,6 @@ def read_weights(path: Path, device: torch.device = CPU) -> Weights:
         ],
         [[group(n, names) for names in GROUPS] for n in range(shape.blocks)],
     )
-
-
-def dequantised(tensor: Any) -> NDArray[np.float32]:
-    """A tensor of a `GGUFReader` as a new float32 array of shape (rows, columns)."""
-    return np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-
-
-def metadata(reader: gguf.GGUFReader, key: str, default: Any = None) -> Any:
-    """A value of the file's head, or the default."""
-    field = reader.fields.get(key)
-    return field.contents() if field else default
 
 
 def _shape(reader: gguf.GGUFReader) -> Shape:

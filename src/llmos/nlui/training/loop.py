@@ -49,6 +49,11 @@ class Trainer:
 
     A folder with a checkpoint goes on from it.
 
+    Args:
+        anchor: pull towards the adapter that training begins from: the share by which a step takes it back, for each
+            unit of the learning rate (L2-SP, https://arxiv.org/abs/1802.01483, decoupled from the gradient as AdamW has
+            weight decay).
+
     Raises:
         Conflict: the checkpoint there is of another recipe, model or data.
     """
@@ -61,11 +66,15 @@ class Trainer:
         pairs: Sequence[Pair],
         held_out: Sequence[Pair],
         folder: Path,
+        *,
+        anchor: float = 0.0,
     ) -> None:
         self._network, self._vocabulary, self._recipe, self._folder = network, vocabulary, recipe, folder
         self._pairs = pairs
         self._held_out = validation.sample(held_out, recipe.validation_pairs, recipe.seed)
         self._parameters = list(network.adapter.parameters())
+        self._anchor = anchor
+        self._begun_from = [parameter.detach().clone() for parameter in self._parameters] if anchor else []
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
         )
@@ -150,6 +159,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
+        with torch.no_grad():
+            for parameter, begun in zip(self._parameters, self._begun_from, strict=False):
+                parameter.lerp_(begun, rate * self._anchor)
         self._optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             raise ModelError(f"the loss of step {self.state.step} is not finite; train with a lower learning rate")

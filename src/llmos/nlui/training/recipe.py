@@ -29,7 +29,7 @@ class Recipe:
     clip: float = 1.0
     seed: int = 1
     validation_pairs: int = 150
-    validation_minutes: float = 5.0
+    validation_minutes: float = 10.0
     checkpoint_minutes: float = 3.0
     patience: int = 5
 

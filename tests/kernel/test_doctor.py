@@ -1,0 +1,49 @@
+"""What the doctor says of the model, on a real daemon."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Daemon, running
+from llmos.nlui import merged, models
+from nlui.learning.learned import learn
+from nlui.training_model import write_random_model
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
+    return write_random_model(tmp_path / "base.gguf", "llama")
+
+
+@pytest.fixture
+def llmosd(tmp_path: Path, base: Path) -> Iterator[Daemon]:
+    with running(tmp_path, f"[model]\nname = '{base}'\n") as daemon:
+        yield daemon
+
+
+def row(daemon: Daemon, check: str) -> dict[str, Any] | None:
+    with daemon.client() as client:
+        return {row["check"]: dict(row) for row in client.call("doctor")}.get(check)
+
+
+def test_a_merged_model_that_is_missing_is_named_with_the_command_that_makes_it(llmosd: Daemon, base: Path) -> None:
+    assert row(llmosd, "merged model") == {
+        "check": "merged model",
+        "ok": True,
+        "detail": "none: there is no adapter for this model",
+        "remedy": "",
+    }
+    adapter = learn(llmosd.state_dir, base)
+    missing = row(llmosd, "merged model")
+    assert missing is not None and not missing["ok"] and missing["remedy"] == f"llmos model pull {base}"
+    path = merged.make(models.locate(str(base)), adapter)
+    assert row(llmosd, "merged model") == {"check": "merged model", "ok": True, "detail": str(path), "remedy": ""}
+
+
+def test_without_the_model_nothing_is_said_of_a_merged_one(llmosd: Daemon, base: Path) -> None:
+    base.unlink()
+    missing = row(llmosd, "model")
+    assert missing is not None and not missing["ok"] and row(llmosd, "merged model") is None

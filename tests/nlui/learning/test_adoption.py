@@ -1,0 +1,108 @@
+"""Adapters that were learned: put to use, gone back from, forgotten, and never more of them than are kept."""
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from llmos.errors import ModelError, NotFound
+from llmos.nlui import merged, models
+from llmos.nlui.learning import __main__ as job
+from llmos.nlui.learning import adopted
+from llmos.nlui.learning.adoption import (
+    ADAPTER,
+    CARD,
+    MAX_OLD,
+    TAUGHT,
+    adopt,
+    forget,
+    home,
+    in_use,
+    new_folder,
+    roll_back,
+)
+from nlui.training_model import write_random_adapter, write_random_model
+
+
+@pytest.fixture(autouse=True)
+def _own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
+
+
+def made(state_dir: Path) -> int:
+    """An adapter as the job leaves it; its number."""
+    folder = new_folder(state_dir)
+    content = f"adapter {folder.name}".encode()
+    (folder / ADAPTER).write_bytes(content)
+    (folder / TAUGHT).write_text('{"JOB": ["nightly-etl"]}')
+    (folder / CARD).write_text(json.dumps({"base": {"sha256": "ab"}, "sha256": hashlib.sha256(content).hexdigest()}))
+    return int(folder.name)
+
+
+def test_at_first_the_shipped_one_is_in_use(tmp_path: Path) -> None:
+    assert adopted(tmp_path) is None
+    with pytest.raises(NotFound, match="shipped"):
+        roll_back(tmp_path)
+
+
+def test_one_is_put_to_use_and_gone_back_from(tmp_path: Path) -> None:
+    first, second = made(tmp_path), made(tmp_path)
+    adopt(tmp_path, first)
+    now = adopted(tmp_path)
+    assert now is not None and now.number == first and now.adapter.read_bytes() == b"adapter 1"
+    assert (now.base_sha256, now.taught_values()) == ("ab", {"JOB": ["nightly-etl"]})
+    assert not (home(tmp_path) / str(second)).exists()  # nothing leads to it
+    second = made(tmp_path)
+    adopt(tmp_path, second)
+    assert in_use(tmp_path) == [second, first]
+    back = roll_back(tmp_path)
+    assert back is not None and back.number == first
+    assert roll_back(tmp_path) is None and adopted(tmp_path) is None
+
+
+def test_a_number_is_not_given_twice_in_a_row(tmp_path: Path) -> None:
+    adopt(tmp_path, made(tmp_path))
+    unused = new_folder(tmp_path)
+    assert unused.name == "2" and new_folder(tmp_path).name == "3"
+
+
+def test_only_some_old_ones_are_kept(tmp_path: Path) -> None:
+    for _ in range(MAX_OLD + 3):
+        adopt(tmp_path, made(tmp_path))
+    kept = sorted(int(path.name) for path in home(tmp_path).glob("[0-9]*"))
+    assert kept == sorted(in_use(tmp_path)) == list(range(3, MAX_OLD + 4))
+
+
+def test_a_damaged_one_is_not_put_to_use(tmp_path: Path) -> None:
+    adopt(tmp_path, made(tmp_path))
+    number = made(tmp_path)
+    (home(tmp_path) / str(number) / ADAPTER).write_bytes(b"half")
+    with pytest.raises(ModelError, match="not what its card says"):
+        adopt(tmp_path, number)
+    assert in_use(tmp_path) == [1]
+    (home(tmp_path) / "1" / TAUGHT).unlink()
+    with pytest.raises(ModelError, match="rollback"):
+        adopted(tmp_path)
+    assert roll_back(tmp_path) is None
+
+
+def test_all_can_be_forgotten(tmp_path: Path) -> None:
+    adopt(tmp_path, made(tmp_path))
+    forget(tmp_path)
+    assert adopted(tmp_path) is None and not home(tmp_path).exists()
+    forget(tmp_path)
+
+
+def test_the_job_merges_what_is_to_be_used_where_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = models.locate(str(write_random_model(tmp_path / "base.gguf", "llama")))
+    adapter = write_random_adapter(tmp_path / "adapter.gguf", base.path)
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+        job._merge(base, adapter)
+    assert "no room" in capsys.readouterr().out and merged.find(base, adapter) is None
+    job._merge(base, adapter)
+    assert "merged in" in capsys.readouterr().out and merged.find(base, adapter) is not None
