@@ -6,6 +6,7 @@ An adapter costs two small products a layer at each token; in a merged model it 
 """
 
 import argparse
+import ctypes
 import errno
 import logging
 import os
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from llmos.errors import LlmosError, ModelError
 from llmos.nlui import gguf_file, models
-from llmos.nlui.adapters import BASE_KEY
+from llmos.nlui.adapters import BASE_KEY, importance_for
 from llmos.nlui.decoding import usable_cores
 from llmos.nlui.gguf_file import dequantised, metadata
 from llmos.nlui.merged import MERGED_TYPE
@@ -45,9 +46,13 @@ def merge(
     out: Path,
     *,
     quantisation: str = MERGED_TYPE,
+    importance: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> str:
     """Write the merged model, all or nothing, and return its sha256; takes half a minute for half a billion weights.
+
+    Args:
+        importance: file of `llmos.nlui.training.importance`; what matters more is rounded less.
 
     Raises:
         ModelError: the adapter belongs to another model, there is no room, or llama.cpp could not quantise.
@@ -66,7 +71,7 @@ def merge(
         with tempfile.TemporaryDirectory(prefix=".merge-", dir=out.parent) as folder:
             whole, quantised = Path(folder, "whole.gguf"), Path(folder, "quantised.gguf")
             _write_whole(whole_base, _Changes(trained), whole, lambda done: progress(done, total))
-            _quantise(whole, quantised, quantisation, lambda done: progress(min(read + done, total), total))
+            _quantise(whole, quantised, quantisation, importance, lambda done: progress(min(read + done, total), total))
             digest = models.sha256_of(quantised)
             quantised.replace(out)
             progress(total, total)
@@ -115,17 +120,33 @@ def _write_whole(base: gguf.GGUFReader, changes: _Changes, path: Path, progress:
     writer.close()
 
 
-def _quantise(whole: Path, out: Path, quantisation: str, progress: Callable[[int], None]) -> None:
+def _quantise(
+    whole: Path, out: Path, quantisation: str, importance: Path | None, progress: Callable[[int], None]
+) -> None:
     """Write a float16 model anew in another quantisation; tells the bytes written."""
+    kept = _importance(importance) if importance else []
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quantisation}")
     params.nthread = usable_cores()
+    if kept:
+        rows = (llama_cpp.llama_model_imatrix_data * (len(kept) + 1))()  # the last, empty one ends it
+        for row, (name, values) in zip(rows, kept, strict=False):
+            row.name, row.size = name, len(values)
+            row.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        params.imatrix = rows
     with ThreadPoolExecutor(1) as pool:
         quantising = pool.submit(llama_cpp.llama_model_quantize, os.fsencode(whole), os.fsencode(out), params)
         while not wait([quantising], _POLL_SECONDS).done:
             progress(out.stat().st_size if out.exists() else 0)
     if status := quantising.result():
         raise ModelError(f"llama.cpp could not quantise the merged model to {quantisation} (status {status})")
+
+
+def _importance(path: Path) -> list[tuple[bytes, NDArray[np.float32]]]:
+    """Mean squares (columns,) of the inputs of each tensor, by its name."""
+    parts = {tensor.name: dequantised(tensor).ravel() for tensor in gguf_file.read(path).tensors}
+    names = [name.removesuffix(".in_sum2") for name in parts if name.endswith(".in_sum2")]
+    return [(name.encode(), parts[f"{name}.in_sum2"] / parts[f"{name}.counts"]) for name in names]
 
 
 def _no_room(out: Path, room: int, free: int) -> ModelError:
@@ -146,7 +167,14 @@ def main() -> int:
     show = _show if sys.stderr.isatty() else lambda done, total: None
     try:
         base = models.locate(options.base)
-        digest = merge(base, options.adapter, options.out, quantisation=options.type, progress=show)
+        digest = merge(
+            base,
+            options.adapter,
+            options.out,
+            quantisation=options.type,
+            importance=importance_for(base),
+            progress=show,
+        )
     except LlmosError as error:
         print(f"merge: {error.message}", file=sys.stderr)
         return error.exit_code

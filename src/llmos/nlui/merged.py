@@ -16,21 +16,24 @@ from pathlib import Path
 
 from llmos.errors import ModelError
 from llmos.nlui import models
+from llmos.nlui.adapters import importance_for
 from llmos.nlui.models import Installed, Progress, sha256_of
 
 log = logging.getLogger(__name__)
 
-MERGED_TYPE = "Q8_0"
-"""Quantisation of merged models: it answers as base and adapter do, in less time."""
+MERGED_TYPE = "Q4_0"
+"""Quantisation of merged models: of those that answer as well as base and adapter, the fastest (docs/models.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """What a merged model is made of (`base` and `adapter` are sha256), and its file as it was checked last."""
+    """What a merged model is made of (`base`, `adapter` and `importance` are sha256), and its file as it was checked
+    last."""
 
     base: str
     adapter: str
     adapter_file: str
+    importance: str | None
     quantisation: str
     sha256: str
     size: int
@@ -57,7 +60,7 @@ def find(base: Installed, adapter: Path) -> Path | None:
         if not path.is_file():
             return None
         card = _Card.read(path)
-        if card and card.base == base.sha256 and _is_whole(path, card):
+        if card and (card.base, card.importance) == (base.sha256, _importance(base)[1]) and _is_whole(path, card):
             return path
         log.warning("%s is not what its card says and is not used; mend it with: llmos model pull %s", path, base.name)
     except OSError as error:
@@ -87,9 +90,10 @@ def make(base: Installed, adapter: Path, progress: Progress = lambda done, total
                 shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
                 new = Path(folder, path.name)
-                sha256 = merge(base, adapter, new, progress=progress)
-                made_of, facts = (base.sha256, digest, str(adapter.resolve()), MERGED_TYPE), new.stat()
-                _Card(*made_of, sha256, facts.st_size, facts.st_mtime_ns).write(path)
+                importance, importance_sha256 = _importance(base)
+                sha256 = merge(base, adapter, new, importance=importance, progress=progress)
+                made_of, facts = (base.sha256, digest, str(adapter.resolve()), importance_sha256), new.stat()
+                _Card(*made_of, MERGED_TYPE, sha256, facts.st_size, facts.st_mtime_ns).write(path)
                 new.replace(path)
         except OSError as error:
             raise ModelError(f"a merged model of {adapter} cannot be kept: {error}; set LLMOS_MODELS") from None
@@ -111,6 +115,11 @@ def remove(base_name: str) -> None:
     for path, card in _all():
         if card and path == _path(base_name, card.adapter, card.quantisation):
             _remove(path)
+
+
+def _importance(base: Installed) -> tuple[Path | None, str | None]:
+    path = importance_for(base)
+    return path, sha256_of(path) if path else None
 
 
 def _path(base_name: str, adapter_sha256: str, quantisation: str = MERGED_TYPE) -> Path:

@@ -5,14 +5,16 @@ stream is float32, as in llama.cpp. Rows of a batch are padded on the right, whe
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from llmos.nlui.training.gguf_weights import GROUPS, Weights
+from llmos.nlui.training.gguf_weights import ATTENTION, GATED, GROUPS, Weights
 from llmos.nlui.training.kernels import adapted_linear, gated, rms_norm
+
+Seen = Callable[[int, Sequence[str], torch.Tensor], None]
 
 
 class Adapter(nn.Module):
@@ -93,6 +95,7 @@ class Network:
         *,
         cache: Cache | None = None,
         dropout: float = 0.0,
+        seen: Seen = lambda block, names, inputs: None,
     ) -> torch.Tensor:
         """The normed output (picked, width) of the last block at some of the tokens.
 
@@ -100,6 +103,7 @@ class Network:
             tokens, positions: (rows, tokens); a token's own place in its sequence.
             picked: indices into the flattened tokens; elsewhere the last block is not computed to its end.
             cache: what earlier tokens left; without it the tokens are whole sequences.
+            seen: is told the inputs (tokens, columns) of each group of layers, by block and names.
         """
         shape, dtype = self.weights.shape, self.weights.embedding.dtype
         stream = self.weights.embedding[tokens.flatten()].float()
@@ -112,12 +116,17 @@ class Network:
             ]
             attention_in, attention_out, gates, ffn_out = pairs
             x = rms_norm(stream, norms[0], shape.norm_epsilon, dtype)
+            seen(block, ATTENTION, x)
             x = self._attention(adapted_linear(x, *attention_in, dropout), turn, mask, positions, block, cache)
             if block == shape.blocks - 1:
                 x, stream = x[picked], stream[picked]
+            seen(block, ("attn_output",), x)
             stream = stream + adapted_linear(x, *attention_out, dropout)
             x = rms_norm(stream, norms[1], shape.norm_epsilon, dtype)
-            stream = stream + adapted_linear(gated(adapted_linear(x, *gates, dropout)), *ffn_out, dropout)
+            seen(block, GATED, x)
+            x = gated(adapted_linear(x, *gates, dropout))
+            seen(block, ("ffn_down",), x)
+            stream = stream + adapted_linear(x, *ffn_out, dropout)
         return rms_norm(stream, self.weights.output_norm, shape.norm_epsilon, dtype)
 
     def _attention(
