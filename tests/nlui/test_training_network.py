@@ -1,5 +1,6 @@
 """The network that is trained against llama.cpp on the same files: plain and with an adapter."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import torch
 
 from llmos.errors import ModelError, Unsupported
 from llmos.nlui.decoding import LanguageModel
-from llmos.nlui.models import sha256_of
+from llmos.nlui.merge import merge
+from llmos.nlui.models import locate, sha256_of
+from llmos.nlui.training.average import average
+from llmos.nlui.training.batches import read_pairs
 from llmos.nlui.training.check import compare
 from llmos.nlui.training.export import read_adapter, write_adapter, write_card
 from llmos.nlui.training.generation import generate
 from llmos.nlui.training.gguf_weights import ARCHITECTURES, Weights, read_weights
+from llmos.nlui.training.importance import measure, write
 from llmos.nlui.training.network import Adapter, Network
 from llmos.nlui.training.vocabulary import Vocabulary
 from nlui.training_model import Logits, assert_close, served_logits, write_random_model
@@ -121,6 +126,40 @@ def test_comparison_finds_both_the_same(base: Path, network: Network, adapter_pa
     assert not results[0].trained_right
     assert not results[0].served_right
     assert results[0].served.encode()[:4] == results[0].trained.encode()[:4]
+
+
+def test_the_mean_lies_between_and_says_what_it_is_of(
+    base: Path, network: Network, adapter_path: Path, tmp_path: Path
+) -> None:
+    write_card(adapter_path, {"base": {"sha256": sha256_of(base)}})
+    other = tmp_path / "other.gguf"
+    with torch.no_grad():
+        for up in network.adapter.up.values():
+            up.mul_(3)
+    write_adapter(network.adapter, other, architecture=network.weights.shape.architecture, base_sha256=sha256_of(base))
+    average(locate(str(base)), [adapter_path, other], tmp_path / "mean.gguf")
+    mean = read_adapter(tmp_path / "mean.gguf", network.weights)
+    for key, up in network.adapter.up.items():
+        assert torch.allclose(mean.up[key], up * 2 / 3, rtol=1e-2, atol=1e-3)
+    card = json.loads((tmp_path / "mean.json").read_text())
+    assert card["mean_of"] == [sha256_of(adapter_path), sha256_of(other)] and card["file"] == "mean.gguf"
+
+
+def test_importance_is_the_mean_square_of_what_a_layer_is_given(
+    base: Path, network: Network, adapter_path: Path, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"request": request, "plan": ["ps sort=cpu"]} for request in REQUESTS]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sums = measure(network, read_pairs(pairs, Vocabulary(base)))
+    blocks = network.weights.shape.blocks
+    assert len(sums) == 7 * blocks and all((squares > 0).any() for squares, _ in sums.values())
+    assert torch.equal(sums["blk.0.ffn_gate.weight"][0], sums["blk.0.ffn_up.weight"][0])
+    write(sums, tmp_path / "base.imatrix.gguf")
+    merged = [tmp_path / "plain.gguf", tmp_path / "weighed.gguf"]
+    for path, importance in zip(merged, (None, tmp_path / "base.imatrix.gguf"), strict=True):
+        merge(locate(str(base)), adapter_path, path, quantisation="Q4_0", importance=importance)
+    assert merged[0].read_bytes() != merged[1].read_bytes()
 
 
 def test_unknown_network_is_refused(tmp_path: Path) -> None:
