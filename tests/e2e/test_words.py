@@ -73,10 +73,11 @@ def test_requests_in_words_become_deeds(words: Daemon, eventually: Callable[[Cal
         refused = client.ask("write me a poem about rain")
         assert refused["risk"] == "talk" and refused["answer"] and refused["results"] == []
 
-        # The worker may die at any time: the next request gets another.
+        # The worker may die at any time: what was asked before is answered from memory, what is new gets another.
         worker = client.status()["model"]["pid"]
         os.kill(worker, signal.SIGKILL)
         assert client.ask("how much memory is in use?")["plan"] == ["system memory"]
+        assert client.ask("pause web please", dry_run=True)["plan"] == ["pause web"]
         assert client.status()["model"]["pid"] != worker
 
 

@@ -8,7 +8,6 @@ An adapter costs two small products a layer at each token; in a merged model it 
 import argparse
 import ctypes
 import errno
-import logging
 import os
 import shutil
 import sys
@@ -36,6 +35,7 @@ _LARGEST = {**dict.fromkeys(TYPES, 34 / 32), "F16": 2.0}
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None})
 """None: numpy gives no reason when it could write only a part."""
+_SILENCE = llama_cpp.llama_log_callback(lambda level, text, data: None)
 _POLL_SECONDS = 0.2
 """How often a file that llama.cpp writes is looked at for its progress."""
 
@@ -57,7 +57,7 @@ def merge(
     Raises:
         ModelError: the adapter belongs to another model, there is no room, or llama.cpp could not quantise.
     """
-    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    llama_cpp.llama_log_set(_SILENCE, None)  # what goes wrong is raised; the rest is nothing to a person
     trained, whole_base = gguf_file.read(adapter), gguf_file.read(base.path)
     trained_on = metadata(trained, BASE_KEY)
     if trained_on != base.sha256:

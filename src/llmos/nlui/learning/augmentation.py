@@ -47,7 +47,7 @@ LESSON_PAIRS, LESSON_REPEATS = 160, 10
 ALIAS_PAIRS, ALIAS_REPEATS = 440, 60
 """Pairs with aliases in all, and with one of them."""
 ACCEPTED_PAIRS = 100
-REPLAY_SHARE, LEAST_REPLAYED = 0.4, 160
+REPLAY_SHARE, LEAST_REPLAYED = 0.5, 160
 """Of all pairs, those of the generator against forgetting."""
 POOL = 6000
 """Pairs of the generator to choose from."""

@@ -22,7 +22,7 @@ from llmos.nlui.training.network import Network
 from llmos.nlui.training.recipe import Recipe
 from llmos.nlui.training.vocabulary import Vocabulary
 
-RECIPE = Recipe(batch=16, learning_rate=4e-4, warmup=0.1, weight_decay=0.0, validation_pairs=24)
+RECIPE = Recipe(batch=16, learning_rate=2e-4, warmup=0.1, weight_decay=0.0, validation_pairs=24)
 ANCHOR = 10.0
 """Pull towards the shipped adapter: the share by which each step, for each unit of its learning rate, takes it back."""
 
