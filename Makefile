@@ -5,7 +5,7 @@ BIN := .venv/bin
 CASES ?= tests/data/nl_sample.jsonl
 HELDOUT ?= 200
 
-.PHONY: install demo test check docs bench eval-nl clean
+.PHONY: install demo test test-systemd check docs bench eval-nl install-system uninstall-system clean
 
 install:  ## .venv with llmos and all it needs, and the default model
 	@$(PYTHON) tools/install.py
@@ -15,6 +15,9 @@ demo: install  ## three requests in words, end to end, leaving nothing running
 
 test: install  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-systemd: install  ## llmosd under a real systemd in a container; needs root and debootstrap, docs/systemd.md
+	@$(BIN)/python -m pytest tests/systemd/scenarios.py -n 0 -s -v --timeout 900
 
 check: install  ## style, types, generated documentation
 	$(BIN)/ruff format --check .
@@ -30,6 +33,13 @@ bench: install  ## the figures of the README
 
 eval-nl: install  ## how well and how fast the models understand; CASES=FILE of requests with accepted plans
 	@$(BIN)/python -m llmos.nlui.evaluate $(CASES) --heldout $(HELDOUT)
+
+install-system:  ## for the whole machine, as a systemd service, from .venv; needs root, or DESTDIR=FOLDER
+	@test -x $(BIN)/llmosd || { echo "run make install first"; exit 1; }
+	@DESTDIR="$(DESTDIR)" $(BIN)/python tools/install_system.py install
+
+uninstall-system:  ## the other way round
+	@DESTDIR="$(DESTDIR)" $(BIN)/python tools/install_system.py uninstall
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,11 @@ from llmos.syscalls import SYSCALLS, Argument, Kind, Risk, Syscall
 _INTEGERS = {Kind.PORT, Kind.COUNT}
 _NUMBERS_OR_TEXT = {Kind.CORES, Kind.THRESHOLD}
 _IDS_OR_NAMES = {Kind.TARGET, Kind.WATCH}
+_OTHERS = {
+    Kind.ARGV: "Sequence[str]",
+    Kind.OBJECT: "JsonObject",
+    Kind.LIST: "Sequence[int | str]",
+}
 RESULTS = {
     "jobs": "list[JobInfo]",
     "run": "JobInfo",
@@ -73,7 +78,7 @@ def _class(name: str, prefix: str) -> str:
 
 
 def _method(syscall: type[Syscall], prefix: str) -> list[str]:
-    arguments = list(syscall.arguments.values())
+    arguments = [*syscall.arguments.values(), *syscall.api_arguments.values()]
     leading = [_parameter(argument) for argument in arguments if argument.positional]
     keys = [_parameter(argument) for argument in arguments if not argument.positional]
     sent = [f'"{argument.name}": {_sent(argument)}' for argument in arguments]
@@ -110,8 +115,12 @@ def _parameter(argument: Argument) -> str:
 def _form(argument: Argument) -> str:
     if argument.choices:
         return "Literal[" + ", ".join(f'"{choice}"' for choice in argument.choices) + "]"
-    if argument.kind is Kind.ARGV:
-        return "Sequence[str]"
+    if argument.kind in _OTHERS:
+        return _OTHERS[argument.kind]
+    return "str | Sequence[str]" if argument.many else _one(argument)
+
+
+def _one(argument: Argument) -> str:
     if argument.kind in _INTEGERS:
         return "int"
     if argument.kind in _NUMBERS_OR_TEXT:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -117,6 +118,42 @@ def test_no_verb_blocks_the_loop(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         with pytest.raises(LlmosError):
             await other.call("ask", request="anything", dry_run=True)
         await other.call("remove", job="web", allow="destroy")
+
+    serve(tmp_path, drive)
+    assert "Traceback" not in caplog.text and "Blocking" not in caplog.text
+
+
+def test_no_probe_blocks_the_loop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    notify = "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
+    notify += "s.sendto(b'READY=1', '\\0' + os.environ['NOTIFY_SOCKET'][1:]); time.sleep(600)"
+    ways: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "exec": (["sleep", "600"], {"exec": ["true"]}),
+        "log": (["sh", "-c", "echo up; exec sleep 600"], {"log": "up"}),
+        "notify": ([sys.executable, "-c", notify], {"notify": True}),
+    }
+
+    async def drive(server: Server, path: Path) -> None:
+        call = (await speak(path)).call
+        web = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = web.sockets[0].getsockname()[1]
+        ways["tcp"] = (["sleep", "600"], {"tcp": port})
+        ways["http"] = (["sleep", "600"], {"http": f"http://127.0.0.1:{port}/"})
+        for name, (argv, ready) in ways.items():
+            await call("run", name=name, argv=argv, ready=ready, umask="022", open_files=100)
+        await call("run", name="after", argv=["sleep", "600"], after=list(ways))
+        state = ""
+        async with asyncio.timeout(30):
+            while state != "running":
+                await asyncio.sleep(0.05)
+                state = (await call("show", target="after"))["state"]
+        health = {"exec": ["false"], "interval": "1s", "failures": 1, "then": "stop"}
+        await call("run", name="sick", argv=["sleep", "600"], health=health, memory="64M")
+        assert "health check failed" in (await call("wait", target="sick"))["reason"]
+        web.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
 
     serve(tmp_path, drive)
     assert "Traceback" not in caplog.text and "Blocking" not in caplog.text

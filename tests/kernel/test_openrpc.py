@@ -54,7 +54,11 @@ def test_the_parameters_of_a_verb_are_those_of_the_registry() -> None:
         if verb in ("ask", "refuse"):
             continue
         params = {param["name"]: param for param in BY_NAME[verb]["params"]}
-        assert params.keys() == {*syscall.arguments, "allow", "confirm", "dry_run"}
+        assert params.keys() == {
+            *syscall.arguments,
+            *syscall.api_arguments,
+            *("allow", "confirm", "dry_run"),
+        }
         for argument in syscall.arguments.values():
             assert params[argument.name]["required"] == argument.required
     assert next(p for p in BY_NAME["port"]["params"] if p["name"] == "port")["schema"] == {

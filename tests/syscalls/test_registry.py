@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from llmos.errors import BadInput
-from llmos.plan.language import parse_line, usage
+from llmos.errors import BadInput, PlanSyntaxError
+from llmos.plan.language import from_json, parse_line, print_line, usage
 from llmos.syscalls import SYSCALLS, Kind, Risk, Syscall
 from llmos.syscalls.registry import REFERABLE, Count, Target, positional
 
@@ -62,6 +62,26 @@ def test_what_may_be_a_reference_is_named() -> None:
     call = parse_line("run after=build -- make")
     assert [(argument.name, text) for argument, text in call.named()] == [("after", "build")]
     assert {argument.kind for verb in SYSCALLS.values() for argument in verb.arguments.values()} >= REFERABLE
+
+
+def test_what_is_for_programs_alone_is_in_the_wire_form_and_printed_but_in_no_table() -> None:
+    run = SYSCALLS["run"]
+    assert run.api_arguments.keys() >= {"ready", "health", "pids"}
+    assert not run.arguments.keys() & run.api_arguments.keys()
+    assert "ready" not in usage(run)
+    args = {"after": ["a", "b"], "argv": ["x"], "ready": {"tcp": 80}, "pids": 5}
+    call = from_json({"call": "run", "args": args})
+    assert call.as_json() == {"call": "run", "args": args}
+    assert print_line(call) == r"""run after="[\"a\", \"b\"]" ready="{\"tcp\": 80}" pids=5 -- x"""
+    assert call.named() == []  # several jobs are the handler's to look up
+    for line in (print_line(call), "run pids=5 -- x"):
+        with pytest.raises(PlanSyntaxError):
+            parse_line(line)
+
+
+@pytest.mark.parametrize(("given", "kept"), [([], None), (["a"], "a"), (["a", "a"], "a"), ("a", "a"), (None, None)])
+def test_a_list_of_one_job_is_that_job(given: object, kept: object) -> None:
+    assert SYSCALLS["run"].build({"argv": ["x"], "after": given}).as_json()["args"].get("after") == kept
 
 
 def test_a_call_cannot_be_changed() -> None:

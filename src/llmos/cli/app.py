@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from llmos import __version__
-from llmos.cli import ask, learn, model, service, verbs
+from llmos.cli import ask, jobfile, learn, model, service, verbs
 from llmos.cli.command import BROKEN_PIPE, DryRun, Json, Socket
 from llmos.cli.session import Session
 from llmos.errors import BY_CODE, BadInput, LlmosError
@@ -37,6 +37,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     ask.add_to(app)
     verbs.add_to(app)
+    jobfile.add_to(app)
     service.add_to(app)
     app.add_typer(model.build(), name="model")
     app.add_typer(learn.build(), name="learn")

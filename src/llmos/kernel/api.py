@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -58,15 +59,17 @@ class Server:
         self._path: Path | None = None
         self._inode = 0
 
-    async def listen(self, path: Path, group: str) -> None:
-        """Listen on `path`: mode 0600; as root 0660 and the group, where it exists.
+    async def listen(self, path: Path, group: str, inherited: socket.socket | None = None) -> None:
+        """Listen on `path`: mode 0600; as root 0660 and the group, where it exists. An inherited socket stays as it is.
 
         :raises Unavailable: another llmosd answers there, or the socket cannot be made.
         """
-        listening = await asyncio.to_thread(bind, path, group)
-        self._path, self._inode = path, await asyncio.to_thread(lambda: path.lstat().st_ino)
+        listening = inherited
+        if listening is None:
+            listening = await asyncio.to_thread(bind, path, group)
+            self._path, self._inode = path, await asyncio.to_thread(lambda: path.lstat().st_ino)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Connection(self), sock=listening, backlog=512)
+        self._server = await loop.create_server(lambda: Connection(self), sock=listening, backlog=512)
 
     async def close(self) -> None:
         """Stop listening, let running requests finish for a moment, and close the connections."""

@@ -22,14 +22,17 @@ class Confinement:
     def __init__(self, cgroups: Cgroups) -> None:
         self.cgroups = cgroups
         self._held: dict[str, limits.Held] = {}
-        self._oom_kills: dict[str, int] = {}
 
-    async def request(self, job: Job, log_path: str) -> SpawnRequest:
-        """All that the reaper must know to start the job, its groups made and its limits set.
+    async def request(self, job: Job, log_path: str, extra: Mapping[str, str]) -> SpawnRequest:
+        """All that the reaper must know to start the job with `extra` variables, its groups made and its limits set.
 
         :raises Unsupported: the machine cannot keep a limit, or has too few GPUs.
         """
-        return await asyncio.to_thread(self._request, job, log_path)
+        return await asyncio.to_thread(self._request, job, log_path, extra)
+
+    async def probe(self, job: Job, run: str, argv: list[str]) -> SpawnRequest:
+        """What the reaper must know to run a command as the running job would: as its user, within its limits."""
+        return await asyncio.to_thread(self._probe, job, run, argv)
 
     async def set_priority(self, job: Job, word: str | None = None) -> list[str]:
         """Give the job's processes a priority, its own when none is named; returns notes."""
@@ -53,43 +56,63 @@ class Confinement:
 
     async def ran_out_of_memory(self, job: Job) -> bool:
         """Whether the kernel has killed something of the job, in its present run, for want of memory."""
-        return await asyncio.to_thread(lambda: self._count_oom_kills(job) > self._oom_kills.get(job.name, 0))
+        return await asyncio.to_thread(lambda: self._count_oom_kills(job) > job.oom_kills)
 
     async def remove(self, job: Job) -> None:
         """Take the job's control groups away."""
         self._held.pop(job.name, None)
-        self._oom_kills.pop(job.name, None)
         await asyncio.to_thread(self.cgroups.remove, job.name)
 
-    def _request(self, job: Job, log_path: str) -> SpawnRequest:
+    def _request(self, job: Job, log_path: str, extra: Mapping[str, str]) -> SpawnRequest:
         assert job.run is not None
         bounds = bounds_of({"memory": job.memory, "cpu": job.cpu, "io": job.io})
         wanted = {kind: bound for kind, bound in bounds.items() if bound is not None}
         controllers = ["freezer"] if "freezer" in self.cgroups.controllers else []
-        rlimits: dict[str, tuple[int, int]] = {}
-        for kind, bound in wanted.items():
+        for kind in [*wanted, *(["pids"] if job.pids is not None else [])]:
             if kind in self.cgroups.controllers:
                 controllers.append(kind)
-            elif kind == "memory":
-                rlimits["RLIMIT_AS"] = (int(bound), int(bound))
-            else:
+            elif kind != "memory":
                 raise Unsupported(f"cannot limit {kind} of {job.name}: {self.cgroups.why_not(kind)}", field=kind)
-        directories = self.cgroups.create(job.name, controllers) if controllers else []
+        if controllers:
+            self.cgroups.create(job.name, controllers)
         for kind, bound in wanted.items():
             if kind in controllers:
                 self._set(kind, job.name, bound)
-        self._oom_kills[job.name] = self._count_oom_kills(job)
+        if job.pids is not None:
+            self.cgroups.set_pids(job.name, job.pids)
+        job.oom_kills = self._count_oom_kills(job)
         return SpawnRequest(
             run=job.run,
             argv=job.argv,
-            env={**job.env, **_gpu_environment(job)},
-            cwd=job.cwd,
+            env={**job.env, **_gpu_environment(job), **extra},
             stdout=log_path,
-            cgroups=[str(directory) for directory in directories],
-            rlimits=rlimits,
-            user=_user(job),
+            cgroups=self._folders(job, controllers),
             label=cast(Any, job.record()),
+            **self._manner(job),
         )
+
+    def _probe(self, job: Job, run: str, argv: list[str]) -> SpawnRequest:
+        held = [kind for kind in ("freezer", "memory", "cpu", "io", "pids") if self.cgroups.exists(job.name, kind)]
+        return SpawnRequest(run=run, argv=argv, env=job.env, cgroups=self._folders(job, held), **self._manner(job))
+
+    def _folders(self, job: Job, controllers: list[str]) -> list[str]:
+        return [str(directory) for directory in self.cgroups.directories(job.name, controllers)]
+
+    def _manner(self, job: Job) -> dict[str, Any]:
+        """How whatever is run for the job is run."""
+        rlimits: dict[str, tuple[int, int]] = {}
+        if job.memory is not None and "memory" not in self.cgroups.controllers:
+            rlimits["RLIMIT_AS"] = (values.bytes_of(job.memory),) * 2
+        if job.open_files is not None:
+            rlimits["RLIMIT_NOFILE"] = (job.open_files, job.open_files)
+        return {
+            "cwd": job.cwd,
+            "umask": int(job.umask, 8) if job.umask is not None else None,
+            "nice": job.nice,
+            "rlimits": rlimits,
+            "user": _user(job),
+            "env_files": job.env_files,
+        }
 
     def _count_oom_kills(self, job: Job) -> int:
         return self.cgroups.usage(job.name).oom_kills or 0 if self.cgroups.exists(job.name, "memory") else 0

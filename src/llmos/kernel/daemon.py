@@ -1,22 +1,25 @@
-"""llmosd: the process. It reads the settings, starts the kernel, opens the socket, and ends when told to."""
+"""llmosd: the process. It reads the settings, at SIGHUP again, starts the kernel, opens the socket, ends when told to."""
 
 import argparse
 import asyncio
+import faulthandler
 import fcntl
 import logging
 import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
 
 from llmos import __version__
-from llmos.errors import LlmosError, Unavailable
+from llmos.errors import BadInput, LlmosError, Unavailable
 from llmos.kernel.api import Server
 from llmos.kernel.kernel import Kernel
+from llmos.kernel.service_manager import ServiceManager
 from llmos.settings import Settings, load
 
 log = logging.getLogger("llmos")
@@ -25,21 +28,33 @@ MAX_THREADS = 32
 """Reads of /proc, /sys and files that go on at a time."""
 
 
+LIVE = ("policy", "model")
+"""Sections of the settings that SIGHUP changes; the others change at a restart, which ends no job."""
+
+
 def main() -> None:
     """The command `llmosd`."""
     arguments = _arguments().parse_args()
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    faulthandler.enable()  # the SIGABRT of a watchdog leaves in the log where llmosd hung
     try:
+        manager = ServiceManager.take()
+        if arguments.socket and manager.socket_path:
+            raise BadInput(f"the service manager gives {manager.socket_path} to listen on; leave --socket out")
+        socket = arguments.socket or manager.socket_path
         model = {"model": {"name": arguments.model}} if arguments.model else {}
-        settings = load(arguments.config, socket=arguments.socket, state_dir=arguments.state_dir, **model)
-        uvloop.run(serve(settings))
+
+        def read() -> Settings:
+            return load(arguments.config, socket=socket, state_dir=arguments.state_dir, **model)
+
+        uvloop.run(serve(read(), read, manager))
     except LlmosError as error:
         print(f"llmosd: {error.message}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-async def serve(settings: Settings) -> None:
-    """Start, serve until SIGTERM, SIGINT or a shutdown request, and end in order.
+async def serve(settings: Settings, read: Callable[[], Settings], manager: ServiceManager) -> None:
+    """Start, serve until SIGTERM, SIGINT or a shutdown request, and end in order; SIGHUP reads the settings again.
 
     :raises LlmosError: a part cannot be started.
     """
@@ -49,18 +64,57 @@ async def serve(settings: Settings) -> None:
     _raise_file_limit()
     kernel = Kernel(settings)
     server = Server(kernel)
+    hang_up = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    await manager.notify("STATUS=taking up what runs")
     await kernel.start()
     try:
-        await server.listen(settings.socket, settings.group)
+        await server.listen(settings.socket, settings.group, manager.listening)
         log.info("llmosd %s answers on %s", __version__, settings.socket)
-        await server.stopping.wait()
+        await manager.ready(settings.socket)
+        async with asyncio.TaskGroup() as beside:
+            tasks = [
+                beside.create_task(manager.feed_watchdog(settings.socket)),
+                beside.create_task(manager.keep_status(lambda: _status(kernel))),
+                beside.create_task(_reload(kernel, read, hang_up, manager)),
+            ]
+            await server.stopping.wait()
+            for task in tasks:
+                task.cancel()
         log.info("llmosd ends; %s", "its jobs end too" if server.end_jobs else "its jobs live on")
     finally:
+        await manager.notify("STOPPING=1", "STATUS=ending")
         await server.close()
         await kernel.close(end_jobs=server.end_jobs)
         os.close(lock)
+
+
+async def _reload(kernel: Kernel, read: Callable[[], Settings], wanted: asyncio.Event, manager: ServiceManager) -> None:
+    """Take over what changed of the `LIVE` settings, each time it is wanted; where they are wrong, all stays as it was."""
+    while await wanted.wait():
+        wanted.clear()
+        await manager.reloading()
+        old = kernel.settings
+        try:
+            new = await asyncio.to_thread(read)
+        except LlmosError as error:
+            log.error("the settings stay as they were: %s", error.message)
+        else:
+            kernel.settings = old.model_copy(update={section: getattr(new, section) for section in LIVE})
+            if new.model != old.model:
+                await kernel.reload_model()
+            log.info("the settings were read again")
+            for section in Settings.model_fields.keys() - LIVE:
+                if getattr(new, section) != getattr(old, section):
+                    log.warning("what changed of %s waits for a restart of llmosd, which ends no job", section)
+        await manager.notify("READY=1")
+
+
+def _status(kernel: Kernel) -> str:
+    model = kernel.model.status()
+    return f"{len(kernel.supervisor.jobs)} jobs; the model {model['model']} is {model['state']}"
 
 
 def _take_lock(settings: Settings) -> int:

@@ -42,6 +42,11 @@ def _of_job(job: Job, events: list[dict[str, Any]]) -> str:
     sentence = f"{job.name} is {job.state}{when}: {job.reason or 'it was never started'}."
     if job.ended_at is not None and job.recent and job.ended_how() not in sentence:
         sentence += f" Its last run ended at {_clock(job.ended_at)}: {job.ended_how()}."
+    if job.recent and job.recent[-1].get("oom"):
+        bound = f"the limit of {job.memory}" if job.memory else "its limit"
+        sentence += f" Out of memory: it reached {bound}, and the kernel killed a process of it."
+    if job.failed_checks:
+        sentence += f" The last {job.failed_checks} of its health checks failed."
     if job.restarts:
         sentence += f" It was restarted {job.restarts} time{'s' if job.restarts > 1 else ''}."
     changes = [

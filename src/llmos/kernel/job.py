@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePath
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from pydantic import AfterValidator
 from pydantic_core import to_json
 
 from llmos.kernel.states import State
@@ -13,12 +14,27 @@ from llmos.machine.identity import Identity, boot_id
 from llmos.plan import values
 
 MAX_RECENT_EXITS = 10
+_RARE = ("ready", "health", "restart_limit", "restart_on", "nice", "umask", "env_files", "stop_signal", "stop_timeout")
 _INTERPRETERS = {"python", "node", "ruby", "perl", "bash", "sh", "zsh", "java", "php", "deno", "bun", "env", "sudo"}
+
+
+def _span(value: str) -> str:
+    if values.seconds_of(checked := values.duration(value)) == 0:
+        raise ValueError(f"{values.shown(value)} is no time at all; write at least 1s")
+    return checked
+
+
+Span = Annotated[str, AfterValidator(_span)]
+"""A DUR text of at least a second, in what a job says beside its arguments."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One job. `memory`, `io` are SIZE texts, `cpu` cores, `timeout` a DUR text; times are epoch seconds."""
+    """One job. `memory`, `io` are SIZE texts, `cpu` cores, `timeout` a DUR text; times are epoch seconds.
+
+    `after`, given as a name or None too, are the jobs that it waits for; `ready`, `health` and `restart_limit` are what
+    `readiness.Ready`, `health.Health` and `restarts.RestartLimit` read.
+    """
 
     name: str
     argv: list[str]
@@ -34,7 +50,18 @@ class Job:
     priority: str = "normal"
     timeout: str | None = None
     schedule: dict[str, str] = field(default_factory=dict)
-    after: str | None = None
+    after: list[str] = field(default_factory=list)
+    ready: dict[str, Any] | None = None
+    health: dict[str, Any] | None = None
+    pids: int | None = None
+    open_files: int | None = None
+    nice: int | None = None
+    umask: str | None = None
+    env_files: list[str] = field(default_factory=list)
+    restart_limit: dict[str, Any] | None = None
+    restart_on: list[int | str] = field(default_factory=list)
+    stop_signal: str = "TERM"
+    stop_timeout: str | None = None
 
     state: State = State.STOPPED
     reason: str = ""
@@ -51,6 +78,18 @@ class Job:
     next_run_at: float | None = None
     paused: dict[str, Any] | None = None
     recent: list[dict[str, Any]] = field(default_factory=list)
+    restarted_at: list[float] = field(default_factory=list)
+    """When it was restarted by itself, as far back as its limit looks."""
+    failed_checks: int = 0
+    """Checks of its health that failed in a row."""
+    log_from: int = 0
+    """Where in its log file the output of its run begins, where a line of that is what shows it ready."""
+    oom_kills: int = 0
+    """Kills for want of memory that its control group had counted before its run."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.after, list):  # as records of before and calls of `run` have it
+            self.after = [self.after] if self.after else []
 
     @property
     def identity(self) -> Identity | None:
@@ -77,7 +116,7 @@ class Job:
         return job
 
     def as_json(self) -> dict[str, Any]:
-        """The job as callers see it."""
+        """The job as callers see it; what few jobs have is left out where this one has not."""
         return {
             "name": self.name,
             "state": str(self.state),
@@ -92,12 +131,21 @@ class Job:
             "uid": self.uid,
             "restart": self.restart,
             "priority": self.priority,
-            "limits": {"memory": self.memory, "cpu": self.cpu, "io": self.io, "gpu": self.gpu},
+            "limits": {
+                "memory": self.memory,
+                "cpu": self.cpu,
+                "io": self.io,
+                "gpu": self.gpu,
+                "pids": self.pids,
+                "open_files": self.open_files,
+            },
             "timeout": self.timeout,
             "schedule": self.schedule or None,
             "next_run_at": self.next_run_at,
             "after": self.after,
             "reason": self.reason,
+            **{name: value for name in _RARE if (value := getattr(self, name)) not in (None, [], "TERM")},
+            **({"failed_checks": self.failed_checks} if self.health is not None else {}),
         }
 
     def exited(self, exit_record: dict[str, Any]) -> None:
@@ -112,10 +160,11 @@ class Job:
         return self.exit_code == 0
 
     def ended_how(self) -> str:
-        """How its last run ended, in words."""
+        """How its last run ended, in words; whether the kernel killed something of it for want of memory."""
+        oom = ", out of memory" if self.recent and self.recent[-1].get("oom") else ""
         if self.exit_signal is not None:
-            return f"killed by signal {self.exit_signal}"
-        return "ended in a way nobody saw" if self.exit_code is None else f"exit code {self.exit_code}"
+            return f"killed by signal {self.exit_signal}{oom}"
+        return "ended in a way nobody saw" if self.exit_code is None else f"exit code {self.exit_code}{oom}"
 
 
 class JobList(list[dict[str, Any]]):

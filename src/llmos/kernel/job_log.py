@@ -134,10 +134,20 @@ class JobLogs:
             await self._look(known)
         return await asyncio.to_thread(known.file.read, min(lines, MAX_LINES), grep, since)
 
-    async def follow(self, name: str, until: asyncio.Future[None] | None = None) -> AsyncGenerator[list[str], None]:
-        """New complete lines, as they are written from now on; ends when `until` is done and all read, else never."""
+    async def length(self, name: str) -> int:
+        """How far the job's output reaches now, in bytes."""
+        return await asyncio.to_thread(self._known(name).file.length)
+
+    async def follow(
+        self, name: str, until: asyncio.Future[None] | None = None, *, since: int | None = None
+    ) -> AsyncGenerator[list[str], None]:
+        """New complete lines, as they are written from now on, or from an offset on that `length` gave.
+
+        Ends when `until` is done and all read, else never.
+        """
         known = self._known(name)
-        offset, beginnings = await asyncio.to_thread(known.file.length), known.file.beginnings
+        offset = await self.length(name) if since is None else since
+        beginnings = known.file.beginnings
         grown = asyncio.Event()
         grown.set()  # something may have been written since
         known.followers.add(grown)

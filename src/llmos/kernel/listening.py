@@ -1,4 +1,4 @@
-"""The listening socket: made, given to its group, and never taken from a daemon that answers. Blocks."""
+"""The listening socket: made, given to its group, and never taken from a daemon that answers; or inherited. Blocks."""
 
 import errno
 import logging
@@ -8,7 +8,7 @@ import socket
 import stat
 from pathlib import Path
 
-from llmos.errors import Unavailable
+from llmos.errors import BadInput, Unavailable
 
 log = logging.getLogger("llmos.api")
 
@@ -48,6 +48,33 @@ def bind(path: Path, group: str) -> socket.socket:
         raise Unavailable(f"the socket {path} cannot be made: {error.strerror}") from None
     finally:
         os.close(folder)
+
+
+def inherit(descriptor: int) -> socket.socket:
+    """Take over a socket that whoever started us listens on already, and keep it from children.
+
+    :raises BadInput: it is not a Unix stream socket that listens on a path.
+    """
+    wrong = BadInput(
+        f"descriptor {descriptor} is no socket that llmosd can listen on; in the socket unit, give ListenStream= a path",
+        field="LISTEN_FDS",
+    )
+    try:
+        os.set_inheritable(descriptor, False)
+        listening = socket.socket(fileno=descriptor)
+    except OSError:
+        raise wrong from None
+    kind = listening.family, listening.type
+    if kind != (socket.AF_UNIX, socket.SOCK_STREAM) or not listening.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    ):
+        listening.close()
+        raise wrong
+    if not str(listening.getsockname()).startswith("/"):
+        listening.close()
+        raise wrong
+    listening.setblocking(False)
+    return listening
 
 
 def _answers(name: str) -> bool:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from llmos.errors import BadInput
+from llmos.kernel import applying
 from llmos.kernel.openrpc import (
     METHODS as PARAMS,
 )
 from llmos.kernel.openrpc import (
+    ApplyParams,
     AskParams,
+    ExportParams,
     FeedbackParams,
     FollowParams,
     ForgetParams,
@@ -97,6 +100,25 @@ async def _run_plan(connection: "Connection", plan: list[Syscall], allow: Risk, 
 def _plan_run(connection: "Connection", params: dict[str, Any]) -> Any:
     asked = _read(PlanRunParams, params, "plan.run")
     return _run_plan(connection, plan_from_wire(asked.plan), Risk[asked.allow.upper()], asked.confirm)
+
+
+def _apply(connection: "Connection", params: dict[str, Any]) -> Any:
+    asked = _read(ApplyParams, params, "jobs.apply")
+    kernel = connection.kernel
+    allow = Risk[(asked.allow or kernel.settings.policy.methods_allow).upper()]
+    return applying.apply(
+        kernel,
+        connection.caller,
+        asked.jobs,
+        prune=asked.prune,
+        allow=allow,
+        confirm=asked.confirm,
+        dry_run=asked.dry_run,
+    )
+
+
+def _export(connection: "Connection", params: dict[str, Any]) -> Any:
+    return applying.export(connection.kernel, connection.caller, _read(ExportParams, params, "jobs.export").names)
 
 
 async def _subscribe(connection: "Connection", params: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +225,8 @@ METHODS: dict[str, Method] = {
     "ask": _ask,
     "plan.check": _plan_check,
     "plan.run": _plan_run,
+    "jobs.apply": _apply,
+    "jobs.export": _export,
     "events.subscribe": _subscribe,
     "logs.follow": _follow,
     "learn.feedback": _feedback,
@@ -222,6 +246,7 @@ assert METHODS.keys() >= PARAMS.keys()
 READS = frozenset(
     [
         "plan.check",
+        "jobs.export",
         "events.subscribe",
         "logs.follow",
         "learn.status",

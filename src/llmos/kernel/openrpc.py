@@ -60,6 +60,21 @@ class VerbParams(Params):
     dry_run: bool = Field(False, description="return the check and run nothing")
 
 
+class ApplyParams(VerbParams):
+    """Of `jobs.apply`."""
+
+    jobs: dict[str, dict[str, JsonValue]] = Field(
+        description="each job's fields by its name, as a job file has them: the parameters of `run`, and env"
+    )
+    prune: bool = Field(False, description="remove the jobs that an earlier call declared and this one does not")
+
+
+class ExportParams(Params):
+    """Of `jobs.export`."""
+
+    names: list[str] | None = Field(None, description="only these jobs; all that are the caller's without it")
+
+
 class SubscribeParams(Params):
     """Of `events.subscribe`."""
 
@@ -119,6 +134,14 @@ METHODS: dict[str, Method] = {
     "ask": Method(AskParams, "Turn words into a plan and run it, as far as its risk is allowed", "Answer"),
     "plan.check": Method(PlanCheckParams, "Resolve a plan: its risk, its hash and what it would touch", "Check"),
     "plan.run": Method(PlanRunParams, "Run a plan, as far as its risk is allowed or it is confirmed", "Answer"),
+    "jobs.apply": Method(
+        ApplyParams,
+        "Make jobs be as declared: the difference as a plan, its `changes`, and what came of it; nothing where none is",
+        "Answer",
+    ),
+    "jobs.export": Method(
+        ExportParams, "What `jobs.apply` takes to make these jobs: each one's fields by its name", {"type": "object"}
+    ),
     "events.subscribe": Method(
         SubscribeParams, "Have each event pushed on this connection, as a notification `event`", {"type": "object"}
     ),
@@ -213,7 +236,9 @@ def _method(name: str, summary: str, params: list[dict[str, Any]], result: str |
 def _arguments(syscall: type[Syscall]) -> list[dict[str, Any]]:
     descriptors = _params(syscall)
     for descriptor in descriptors:
-        argument = syscall.arguments[descriptor["name"]]
+        argument = syscall.arguments.get(descriptor["name"])
+        if argument is None:  # for programs alone: described where it is defined
+            continue
         descriptor["description"] = phrase(argument)
         if accepted := _ALSO_NUMBERS.get(argument.kind):
             descriptor["schema"] = {"type": ["string", accepted]}
@@ -232,7 +257,7 @@ def _params(model: type[BaseModel]) -> list[dict[str, Any]]:
     descriptors = []
     for name, field in schema.get("properties", {}).items():
         field = _inlined(field, definitions)
-        for noise in ("title", "positional"):
+        for noise in ("title", "positional", "api_only"):
             field.pop(noise, None)
         descriptor = {"name": name, "required": name in required, "schema": field}
         if description := field.pop("description", None):

@@ -5,7 +5,7 @@ one object a line, on STATE_DIR/reaper.sock; the newest connection is llmosd, an
 dropped.
 
     {"id": 1, "op": "spawn", "run": …, "argv": […], "env": {…}, "cwd", "stdout", "stderr", "umask", "nice", "ioclass",
-     "rlimits", "cgroups", "user", "label"}            → {"id": 1, "ok": {"run", "pid", "start_ticks"}}
+     "rlimits", "cgroups", "user", "env_files", "label"}  → {"id": 1, "ok": {"run", "pid", "start_ticks"}}
     {"id": 2, "op": "signal", "run", "signal", "scope": "main" | "tree"}  → {"pids": […], "denied": […]}
     {"id": 3, "op": "members", "run"}                  → {"members": [{"pid", "start_ticks"}, …]}
     {"id": 4, "op": "list"}                            → {"pid", "runs": […]}

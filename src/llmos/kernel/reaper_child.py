@@ -25,6 +25,12 @@ HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """What the reaper itself handles; each child gets the default back."""
 
 
+OURS = (b"LLMOS_RUN", b"NOTIFY_SOCKET")
+"""Variables that no file of variables changes."""
+VARIABLES_BYTES = 1 << 20
+"""Largest file of variables."""
+
+
 class BadRequest(Exception):
     """Raised when a spawn request is malformed; the message names the field."""
 
@@ -51,6 +57,7 @@ class Launch:
         self.ioclass: list[int] = _list(request, "ioclass", int)
         if self.ioclass and not (len(self.ioclass) == 2 and 0 <= self.ioclass[0] <= 3 and 0 <= self.ioclass[1] <= 7):
             raise BadRequest("ioclass must be a class from 0 to 3 and a level from 0 to 7")
+        self.env_files = [_bytes(path, "env_files") for path in _list(request, "env_files", str)]
         self.rlimits = [_rlimit(*item) for item in _optional(request, "rlimits", dict, {}).items()]
         user = _optional(request, "user", dict, None)
         self.user: tuple[int, int, list[int]] | None = None
@@ -92,21 +99,25 @@ class Launch:
             for path, descriptor in ((self.stdout, 1), (self.stderr, 2)):
                 source = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else 1
                 os.dup2(source, descriptor)
-            stage = "nice"
-            if self.nice is not None:
-                os.setpriority(os.PRIO_PROCESS, 0, self.nice)
             stage = "ioclass"
             if self.ioclass:
                 set_io_priority(*self.ioclass)
-            stage = "rlimit"
-            for which, limits in ((resource.RLIMIT_NOFILE, files), *self.rlimits):
-                resource.setrlimit(which, limits)
             stage = "user"
             if self.user:
                 uid, gid, groups = self.user
                 os.setgroups(groups)
                 os.setgid(gid)
                 os.setuid(uid)
+            # With the rights of that user: the kernel refuses what it may not raise, and files that it may not read.
+            stage = "rlimit"
+            for which, limits in ((resource.RLIMIT_NOFILE, files), *self.rlimits):
+                resource.setrlimit(which, limits)
+            stage = "nice"
+            if self.nice is not None:
+                os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+            stage = "env"
+            for path in self.env_files:
+                self.env |= {name: value for name, value in read_variables(path).items() if name not in OURS}
             stage = "chdir"
             os.chdir(self.cwd)
             os.umask(umask if self.umask is None else self.umask)
@@ -135,6 +146,33 @@ class Launch:
             except PermissionError as error:
                 refused = error
         raise refused
+
+
+def read_variables(path: bytes) -> dict[bytes, bytes]:
+    """The variables of a file with lines NAME=VALUE; empty lines and such as begin with # are none.
+
+    `export` before a name and quotes around a whole value are dropped. Raises OSError naming file and line.
+    """
+    name = os.fsdecode(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place must not hang
+        data = os.read(descriptor, VARIABLES_BYTES + 1)
+    except OSError as error:
+        raise OSError(error.errno, f"{name}: {error.strerror}") from None
+    if len(data) > VARIABLES_BYTES:
+        raise OSError(errno.EINVAL, f"{name} is larger than {VARIABLES_BYTES} bytes")
+    found = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        line = line.strip()
+        if not line or line.startswith(b"#"):
+            continue
+        variable, equals, value = line.removeprefix(b"export ").partition(b"=")
+        variable, value = variable.strip(), value.strip()
+        if not equals or not variable or b" " in variable or b"\0" in line:
+            raise OSError(errno.EINVAL, f"line {number} of {name} is not NAME=VALUE")
+        quoted = len(value) > 1 and value[:1] == value[-1:] and value[:1] in (b'"', b"'")
+        found[variable] = value[1:-1] if quoted else value
+    return found
 
 
 def set_io_priority(kind: int, level: int) -> None:

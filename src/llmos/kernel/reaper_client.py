@@ -72,7 +72,8 @@ class SpawnRequest:
     `run` names this one start for ever: asking again with it starts nothing. Paths are absolute. `nice` is absolute,
     `ioclass` is class (1 realtime, 2 best effort, 3 idle) and level (0 highest to 7), `rlimits` map RLIMIT_* to soft
     and hard, -1 for none. The process joins every cgroup of `cgroups` (their folders) before it executes. Log files are
-    opened with the reaper's rights; `stderr` goes where `stdout` goes when None. `label` comes back in `list`.
+    opened with the reaper's rights; `stderr` goes where `stdout` goes when None. Nice value, rlimits and `env_files`,
+    whose variables replace those of `env`, are taken up with the rights of `user`. `label` comes back in `list`.
     """
 
     run: str
@@ -87,6 +88,7 @@ class SpawnRequest:
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cgroups: Sequence[str] = ()
     user: User | None = None
+    env_files: Sequence[str] = ()
     label: JsonValue = None
 
 

@@ -72,6 +72,7 @@ _KINDS: dict[int, type[LlmosError]] = {
     errno.EIO: Unavailable,
 }
 _SUBJECTS = {
+    "env": "its variables cannot be read",
     "log": "its log file cannot be opened",
     "cgroup": "it cannot join its cgroup",
     "user": "it cannot become that user, which needs root",

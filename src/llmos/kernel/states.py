@@ -7,6 +7,7 @@
 
     START     scheduled, waiting, stopped, failed, backoff ──▶ starting
     SPAWNED   starting ──▶ running; stopping ──▶ stopping
+    READY     starting ──▶ running
     PAUSE     running ──▶ paused
     RESUME    paused ──▶ running
     STOP      starting, running, paused, stopping ──▶ stopping; backoff, waiting, scheduled, stopped, failed ──▶ stopped
@@ -14,10 +15,11 @@
     BROKE     starting, running, paused, waiting ──▶ failed; stopping ──▶ stopped
     RETRY     starting, running, paused ──▶ backoff
     SCHEDULE  scheduled, waiting, stopped, failed ──▶ scheduled
-    WAIT      scheduled, waiting, stopped, failed ──▶ waiting
+    WAIT      scheduled, waiting, stopped, failed, backoff ──▶ waiting
 
 At rest are scheduled, waiting, stopped and failed: no process, and none will come by itself but by its timer or
-dependency. `START` leads to starting from every state without a process.
+dependency. `START` leads to starting from every state without a process. A job that says how it is found ready stays
+starting until `READY`, with a process; any other is running once it is `SPAWNED`.
 """
 
 from enum import StrEnum
@@ -44,6 +46,7 @@ class Move(StrEnum):
 
     START = "start"
     SPAWNED = "spawned"
+    READY = "ready"
     PAUSE = "pause"
     RESUME = "resume"
     STOP = "stop"
@@ -66,6 +69,7 @@ ALIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING})
 _MOVES: dict[Move, dict[State, State]] = {
     Move.START: dict.fromkeys([*AT_REST, State.BACKOFF], State.STARTING),
     Move.SPAWNED: {State.STARTING: State.RUNNING, State.STOPPING: State.STOPPING},
+    Move.READY: {State.STARTING: State.RUNNING},
     Move.PAUSE: {State.RUNNING: State.PAUSED},
     Move.RESUME: {State.PAUSED: State.RUNNING},
     Move.STOP: {
@@ -76,7 +80,7 @@ _MOVES: dict[Move, dict[State, State]] = {
     Move.BROKE: {**dict.fromkeys([*ALIVE, State.WAITING], State.FAILED), State.STOPPING: State.STOPPED},
     Move.RETRY: dict.fromkeys([State.STARTING, State.RUNNING, State.PAUSED], State.BACKOFF),
     Move.SCHEDULE: dict.fromkeys(AT_REST, State.SCHEDULED),
-    Move.WAIT: dict.fromkeys(AT_REST, State.WAITING),
+    Move.WAIT: dict.fromkeys([*AT_REST, State.BACKOFF], State.WAITING),
 }
 
 

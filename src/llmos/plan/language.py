@@ -231,4 +231,5 @@ def quote_word(word: str) -> str:
 
 def argument_text(argument: Argument, value: Any) -> str:
     """One argument as it stands in a line."""
-    return quote_value(str(value)) if argument.positional else f"{argument.name}={quote_value(str(value))}"
+    text = quote_value(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return text if argument.positional else f"{argument.name}={text}"

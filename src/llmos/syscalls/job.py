@@ -2,20 +2,29 @@
 
 import asyncio
 import os
+import pwd
 import socket
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from llmos.errors import NotFound, TimedOut, Unsupported
+from llmos.errors import Forbidden, NotFound, TimedOut, Unsupported
+from llmos.kernel import ordering
+from llmos.kernel.caller import Caller
+from llmos.kernel.dangerous_commands import dangers
+from llmos.kernel.health import Health
 from llmos.kernel.job import Job as ManagedJob
-from llmos.kernel.job import name_from
+from llmos.kernel.job import Span, name_from
+from llmos.kernel.probing import Probe
 from llmos.kernel.process_end import wait_for_end
+from llmos.kernel.readiness import Ready
+from llmos.kernel.restarts import RestartLimit, codes_and_signals
 from llmos.kernel.states import ALIVE, State
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import JobTarget, job_target
+from llmos.machine.users import uid_of
 from llmos.plan import values
 from llmos.plan.risk import Risk
 from llmos.syscalls.process import Priority
@@ -26,6 +35,7 @@ from llmos.syscalls.registry import (
     Cron,
     Duration,
     Job,
+    Kind,
     Moment,
     NewName,
     Node,
@@ -35,6 +45,8 @@ from llmos.syscalls.registry import (
     Target,
     Text,
     Time,
+    User,
+    api_only,
 )
 
 if TYPE_CHECKING:
@@ -98,10 +110,56 @@ class Wait(Syscall, verb="wait", risk=Risk.READ, blocks=True):
         return Outcome(rows[0] if len(rows) == 1 else rows, step.target())
 
 
+def _kept(model: type[BaseModel]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Check what a job has that has fields of its own, and keep what was said of it as JSON."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        part = model.model_validate(value)
+        if isinstance(part, Probe) and part.exec and (danger := next(iter(dangers(part.exec)), "")):
+            raise ValueError(f"the command {danger}; what is run again and again may change nothing")
+        return part.model_dump(exclude_unset=True)
+
+    return check
+
+
+_Ready = Annotated[dict[str, Any], Kind.OBJECT, AfterValidator(_kept(Ready)), WithJsonSchema(Ready.model_json_schema())]
+_Health = Annotated[
+    dict[str, Any], Kind.OBJECT, AfterValidator(_kept(Health)), WithJsonSchema(Health.model_json_schema())
+]
+_RestartLimit = Annotated[
+    dict[str, Any], Kind.OBJECT, AfterValidator(_kept(RestartLimit)), WithJsonSchema(RestartLimit.model_json_schema())
+]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _jobs(value: Any) -> Any:
+    """Jobs to come after: none for an empty list, the name for a list of one."""
+    if (
+        value is not None
+        and not isinstance(value, str)
+        and not (isinstance(value, list) and all(isinstance(name, str) for name in value))
+    ):
+        raise ValueError("name a job, or give a list of such names")
+    if isinstance(value, list):
+        names = list(dict.fromkeys(map(values.name, value)))
+        return names if len(names) > 1 else names[0] if names else None
+    return value
+
+
+def _mode(value: str) -> str:
+    if not (1 <= len(value) <= 4 and all(digit in "01234567" for digit in value) and int(value, 8) <= 0o777):
+        raise ValueError(f"{values.shown(value)} is no umask; write octal digits, such as 027")
+    return value
+
+
 class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     """Start a managed job: now; daily (at); one time (once); repeatedly (every, cron); or when JOB ended well (after).
 
-    `cpu` is in cores, 0.5 allowed; `gpu` says how many cards.
+    `cpu` is in cores, 0.5 allowed; `gpu` says how many cards. Programs can also say how the job is found ready, and then
+    `after` waits for that; how its health is checked; and how it is limited, run, restarted and stopped.
     """
 
     name: NewName | None = None
@@ -116,43 +174,77 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     once: Moment | None = None
     every: Duration | None = None
     cron: Cron | None = None
-    after: Job | None = None
+    after: Annotated[Job | list[str] | None, BeforeValidator(_jobs)] = None
     on: Node | None = None
     argv: Argv
+    ready: _Ready | None = api_only(
+        description='how it is found ready, starting until then: {"tcp": 8080}, or exec, http, log or notify; timeout'
+    )
+    health: _Health | None = api_only(
+        description='how it is checked while it runs: {"http": "http://localhost/", "interval": "10s"}, or exec or tcp; '
+        "timeout, failures in a row, then: restart or stop"
+    )
+    restart_limit: _RestartLimit | None = api_only(
+        description='how often it may be restarted by itself: {"restarts": 5, "within": "10m"}'
+    )
+    restart_on: Annotated[list[int | str], Kind.LIST, AfterValidator(codes_and_signals)] = api_only(
+        [], description="exit codes and signals that restart=on-failure answers; every failure when empty"
+    )
+    stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"] = api_only(
+        "TERM", description="what asks it to end"
+    )
+    stop_timeout: Annotated[Span, Kind.DURATION] | None = api_only(description="from that to KILL")
+    io: Size | None = api_only(description="bytes a second that it may read and write on each disk")
+    pids: Count | None = api_only(description="processes and threads that it may have at a time")
+    open_files: Count | None = api_only(description="files that each of its processes may have open")
+    nice: Annotated[int, Kind.COUNT, Field(ge=-20, le=19)] | None = api_only(
+        description="niceness; below 0 only where its user may"
+    )
+    umask: Annotated[Text, AfterValidator(_mode)] | None = api_only(description="octal digits, such as 027")
+    user: User | None = api_only(description="who it runs as, where root asks")
+    env_files: Annotated[list[Path], Kind.PATH, BeforeValidator(_listed)] = api_only(
+        [], description="files of NAME=VALUE lines, read anew at each start with the rights of its user"
+    )
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
         _check_schedule(_schedule_of(self))
         if self.after is not None and _schedule_of(self):
             raise ValueError("after= and a time exclude each other")
+        if self.restart_on and self.restart != "on-failure":
+            raise ValueError("restart_on= is for restart=on-failure alone")
+        if self.nice is not None and self.priority != "normal":
+            raise ValueError("nice= and priority= exclude each other: a priority sets the niceness")
         return self
 
     async def act(self, step: Step) -> Outcome:
         kernel, caller = step.kernel, step.caller
         if self.on is not None and self.on not in ("localhost", socket.gethostname()):
             raise Unsupported(f"there is no node {self.on!r}: this llmosd runs jobs on {socket.gethostname()} alone")
-        cwd = await asyncio.to_thread(kernel.path_of, self.cwd or ".", caller)
+        cwd, *env_files = await asyncio.to_thread(
+            lambda: [kernel.path_of(path, caller) for path in (self.cwd or ".", *self.env_files)]
+        )
         if not await asyncio.to_thread(os.path.isdir, cwd):
             raise NotFound(f"the working directory {cwd} does not exist", field="cwd")
-        env = await asyncio.to_thread(caller.environment)
+        owner, env = await asyncio.to_thread(_owner, caller, self.user)
         if self.name in kernel.supervisor.jobs:  # it takes the place of that job, where it has ended
             Step(kernel, caller, {"name": [job_target(kernel.supervisor, self.name)]}).require_rights()
         after = [target.name for target in step.target("after") if isinstance(target, JobTarget)]
-        job = ManagedJob(
+        if isinstance(self.after, list):
+            named = [job_target(kernel.supervisor, name) for name in self.after]
+            Step(kernel, caller, {"after": [*named]}).require_rights()
+            after = [target.name for target in named]
+        job = ManagedJob(  # no await from here on, or the free name may be taken
             name=self.name or kernel.supervisor.free_name(name_from(self.argv)),
             argv=list(self.argv),
             cwd=cwd,
             env=env,
-            uid=caller.uid,
-            gid=caller.gid,
-            restart=self.restart,
-            memory=self.memory,
-            cpu=self.cpu,
-            gpu=self.gpu,
-            priority=self.priority,
-            timeout=self.timeout,
+            uid=owner.uid,
+            gid=owner.gid,
             schedule=_schedule_of(self),
-            after=after[0] if after else None,
+            after=list(dict.fromkeys(after)),
+            env_files=env_files,
+            **{name: getattr(self, name) for name in _AS_GIVEN},
         )
         await kernel.supervisor.define(job)
         return Outcome(job.as_json(), [job_target(kernel.supervisor, job.name)], {"jobs": [job.name]})
@@ -163,13 +255,21 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
             await kernel.supervisor.stop(job, reason="taken back")
 
 
+_AS_GIVEN = (
+    *("restart", "memory", "cpu", "io", "gpu", "priority", "timeout", "ready", "health", "restart_limit"),
+    *("restart_on", "stop_signal", "stop_timeout", "pids", "open_files", "nice", "umask"),
+)
+"""Arguments of `run` that the job holds just as they are."""
+
+
 class Start(Syscall, verb="start", risk=Risk.CHANGE, inverse="stop"):
     """Start a known job that is not running."""
 
     job: Job
 
     async def act(self, step: Step) -> Outcome:
-        return await _each(step, "job", lambda job: step.kernel.supervisor.start(job, "as asked"))
+        names = {job.name for job in step.only_jobs("job")}
+        return await _each(step, "job", lambda job: step.kernel.supervisor.start(job, "as asked", names))
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
         for name in undo["jobs"]:
@@ -189,7 +289,7 @@ class Stop(Syscall, verb="stop", risk=Risk.DESTROY, inverse="start", risk_note="
         rows: list[dict[str, Any]] = []
         jobs = step.jobs()
         done = await asyncio.gather(
-            *(kernel.supervisor.stop(job, seconds) for job in jobs),
+            kernel.supervisor.stop_each(jobs, seconds),
             *(kernel.stop_process(process, seconds, step.caller) for process in step.processes()),
             return_exceptions=True,
         )
@@ -261,6 +361,26 @@ class Remove(Syscall, verb="remove", risk=Risk.DESTROY):
         return Outcome([{"name": job.name} for job in jobs], [])
 
 
+def _owner(caller: Caller, user: str | None) -> tuple[Caller, dict[str, str]]:
+    """Who a job is to run as, and its environment: the caller's. Reads the user database and /proc.
+
+    :raises NotFound: there is no such user.
+    :raises Forbidden: it is another one, and the caller is not root.
+    """
+    env = caller.environment()
+    if user is None:
+        return caller, env
+    uid = uid_of(user)
+    try:
+        owner = Caller(uid, pwd.getpwuid(uid).pw_gid, None)
+    except KeyError:
+        raise NotFound(f"there is no user {user!r} on this machine", user=user) from None
+    if not caller.may_touch(uid):
+        raise Forbidden(f"only root may run a job as another user, {user}; leave `user` out")
+    theirs = owner.environment()
+    return owner, {**env, **{name: theirs[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}}
+
+
 def _schedule_of(call: Run | Schedule) -> dict[str, str]:
     """The parts of a schedule that a call gives, by key."""
     return {key: value for key in ("at", "once", "every", "cron") if (value := getattr(call, key)) is not None}
@@ -297,9 +417,10 @@ def _comes(job: ManagedJob) -> bool:
 
 
 async def _each(step: Step, argument: str, act: Any) -> Outcome:
-    """Do something to each of the jobs; all are tried, and the first failure is raised."""
+    """Do something to each of the jobs, begun in their order; all are tried, and the first failure is raised."""
     jobs = step.only_jobs(argument)
-    done = await asyncio.gather(*(act(job) for job in jobs), return_exceptions=True)
+    order = ordering.waves(step.kernel.supervisor.jobs, jobs)
+    done = await asyncio.gather(*(act(job) for wave in order for job in wave), return_exceptions=True)
     _raise_first(done)
     return Outcome([job.as_json() for job in jobs], step.target(argument), {"jobs": [job.name for job in jobs]})
 

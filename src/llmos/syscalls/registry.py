@@ -2,7 +2,8 @@
 
 A syscall is one class: its fields are the arguments in the order of the table, its docstring is the meaning, its `act`
 is the handler. The plan language, the JSON-RPC methods, the command line, the model's grammar and the documentation
-are read off these classes, so adding a syscall is writing one.
+are read off these classes, so adding a syscall is writing one. A field made by `api_only` is for programs alone: it is
+a parameter of the method and printed with the line, but no word of the table, the command line or the grammar.
 """
 
 import types
@@ -49,6 +50,8 @@ class Kind(Enum):
     SENTENCE = '"SENTENCE"'
     ARGV = "ARGV"
     CHOICE = "CHOICE"
+    OBJECT = "OBJECT"
+    LIST = "LIST"
 
     def __new__(cls, meta: str) -> "Kind":
         member = object.__new__(cls)
@@ -133,7 +136,10 @@ Argv = Annotated[list[str], Kind.ARGV, Field(min_length=1, max_length=4096), Aft
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a syscall, as the grammar, the command line and the documentation need it."""
+    """One argument of a syscall, as the grammar, the command line and the documentation need it.
+
+    `many`: a program may give a list of them too.
+    """
 
     name: str
     kind: Kind
@@ -142,6 +148,7 @@ class Argument:
     default: object
     choices: tuple[str, ...] = ()
     liftable: bool = False
+    many: bool = False
 
     @property
     def usage(self) -> str:
@@ -171,6 +178,8 @@ class Syscall(BaseModel):
     private: ClassVar[bool]
     """Whether it shows what only the owner of its target and root may see, though it is a read."""
     arguments: ClassVar[dict[str, Argument]]
+    api_arguments: ClassVar[dict[str, Argument]]
+    """Those that are for programs alone."""
 
     def __init_subclass__(
         cls,
@@ -188,9 +197,10 @@ class Syscall(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        cls.arguments = {
-            argument.name: argument for argument in map(_argument, cls.model_fields, cls.model_fields.values())
-        }
+        cls.arguments, cls.api_arguments = {}, {}
+        for name, field in cls.model_fields.items():
+            argument = _argument(name, field)
+            (cls.api_arguments if _extra(field).get(_API_ONLY) else cls.arguments)[argument.name] = argument
         if cls.verb in SYSCALLS:
             raise TypeError(f"two syscalls are called {cls.verb!r}")
         SYSCALLS[cls.verb] = cls
@@ -231,7 +241,8 @@ class Syscall(BaseModel):
 
     def given(self) -> list[Argument]:
         """The arguments that differ from their defaults, in the order of the table."""
-        return [argument for argument in self.arguments.values() if self.value(argument) != argument.default]
+        arguments = (*self.arguments.values(), *self.api_arguments.values())
+        return [argument for argument in arguments if self.value(argument) != argument.default]
 
     def as_json(self) -> dict[str, Any]:
         """The wire form: `{"call": verb, "args": {…}}`, defaults left out."""
@@ -249,8 +260,9 @@ class Syscall(BaseModel):
                 yield line
 
     def named(self) -> list[tuple[Argument, str]]:
-        """The arguments that name a target, a job or a watch, with their texts."""
-        return [(argument, self.value(argument)) for argument in self.given() if argument.kind in REFERABLE]
+        """The arguments that name one target, job or watch, with their texts; lists are their handler's to look up."""
+        found = [(argument, self.value(argument)) for argument in self.given() if argument.kind in REFERABLE]
+        return [(argument, value) for argument, value in found if isinstance(value, str)]
 
     def act(self, step: "Step") -> "Outcome | Awaitable[Outcome]":
         """The handler: do it on the machine and say what came of it; plain where memory alone answers, else async."""
@@ -278,6 +290,18 @@ def key(default: Any = PydanticUndefined, *, alias: str | None = None) -> Any:
     return Field(default, alias=alias, json_schema_extra={"positional": False})
 
 
+_API_ONLY = "api_only"
+
+
+def api_only(default: Any = None, *, description: str) -> Any:
+    """Mark an argument as one for programs alone, which the plan language has no word for."""
+    return Field(default, description=description, json_schema_extra={_API_ONLY: True})
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
 def _field_name(argument: str) -> str:
     return "for_" if argument == "for" else argument
 
@@ -298,15 +322,15 @@ def _argument(name: str, field: FieldInfo) -> Argument:
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
     if not kinds and not choices:
         raise TypeError(f"argument {name!r} has neither a kind nor choices")
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Argument(
         name=field.alias or name,
         kind=kinds[0] if kinds else Kind.CHOICE,
-        positional=bool(extra.get("positional", field.is_required())),
+        positional=bool(_extra(field).get("positional", field.is_required())),
         required=field.is_required(),
         default=None if field.is_required() else field.default,
         choices=tuple(choices),
         liftable=any(getattr(part, "func", None) in _LIFTING for part in parts),
+        many=any(get_origin(part) is list for part in parts),
     )
 
 
