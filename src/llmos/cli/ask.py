@@ -38,6 +38,18 @@ AllowOption = Annotated[
     ),
 ]
 
+SettingsAllowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--allow",
+        metavar="|".join(ALLOWED),
+        help="The risk that may run without asking; else what the settings say.",
+        callback=allow_option,
+        autocompletion=lambda: list(ALLOWED),
+        show_default=False,
+    ),
+]
+
 
 def ask(
     session: Session,

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from llmos import jobfile
-from llmos.cli.ask import ALLOWED, allow_option
+from llmos.cli.ask import SettingsAllowOption
 from llmos.cli.command import add_command
 from llmos.cli.render import cell
 from llmos.cli.session import Session
@@ -19,17 +19,6 @@ from llmos.errors import BadInput, NeedsConfirmation, PlanChanged, from_json
 from llmos.importers import formats
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
-AllowOption = Annotated[
-    str | None,
-    typer.Option(
-        "--allow",
-        metavar="|".join(ALLOWED),
-        help="The risk that may run without asking; else what the settings say.",
-        callback=allow_option,
-        autocompletion=lambda: list(ALLOWED),
-        show_default=False,
-    ),
-]
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 
 
@@ -39,7 +28,7 @@ def apply(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the jobs that were applied before and are no longer in the file.")
     ] = False,
-    allow: AllowOption = None,
+    allow: SettingsAllowOption = None,
 ) -> None:
     """Make the jobs be as a job file says.
 
@@ -78,7 +67,7 @@ def import_(
         ),
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Apply it, too.")] = False,
-    allow: AllowOption = None,
+    allow: SettingsAllowOption = None,
 ) -> None:
     """Print a file of another supervisor as a job file, and on standard error what has no equivalent.
 

@@ -8,7 +8,7 @@ import typer
 
 from llmos.cli.anchor import anchored
 from llmos.cli.answer import show_answer, show_value
-from llmos.cli.ask import ALLOWED, allow_option
+from llmos.cli.ask import SettingsAllowOption
 from llmos.cli.command import add_command
 from llmos.cli.completion import completer
 from llmos.cli.confirm import run_confirmed
@@ -29,17 +29,7 @@ _ALLOW = inspect.Parameter(
     "allow",
     inspect.Parameter.KEYWORD_ONLY,
     default=None,
-    annotation=Annotated[
-        str | None,
-        typer.Option(
-            "--allow",
-            metavar="|".join(ALLOWED),
-            help="The risk that may run without asking; else what the settings say.",
-            callback=allow_option,
-            autocompletion=lambda: list(ALLOWED),
-            show_default=False,
-        ),
-    ],
+    annotation=SettingsAllowOption,
 )
 _FOLLOWED_LINES = 10  # of what came before, as tail(1) has it
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from graphlib import CycleError, TopologicalSorter
@@ -25,10 +24,9 @@ from llmos.kernel.job import Job
 from llmos.kernel.states import State
 from llmos.kernel.step import Step
 from llmos.kernel.targets import job_target, user_name
-from llmos.machine.users import uid_of
 from llmos.plan.language import print_line
 from llmos.syscalls import Risk, Syscall
-from llmos.syscalls.job import Remove, Run, Schedule, Stop, Unschedule
+from llmos.syscalls.job import Remove, Run, Schedule, Stop, Unschedule, owner_of
 from llmos.syscalls.process import Limit, Renice
 
 if TYPE_CHECKING:
@@ -313,16 +311,10 @@ def _declaration(job: Job) -> Table:
 
 
 def _owner(name: str, user: str | None, caller: Caller) -> Caller:
-    if user is None:
-        return caller
     try:
-        uid = uid_of(user)
-        owner = Caller(uid, pwd.getpwuid(uid).pw_gid, None)
-    except (NotFound, KeyError):
-        raise NotFound(f"job.{name}: there is no user {user!r} on this machine", user=user) from None
-    if not caller.may_touch(owner.uid):
-        raise Forbidden(f"job.{name}: only root may run a job as another user, {user}; leave `user` out")
-    return owner
+        return owner_of(caller, user)
+    except (NotFound, Forbidden) as error:
+        raise type(error)(f"job.{name}: {error.message}", **error.data) from None
 
 
 def _base_environment(uid: int, gid: int) -> dict[str, str]:

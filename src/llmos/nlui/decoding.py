@@ -272,19 +272,16 @@ class LanguageModel:
         if fits and probability >= CERTAIN:
             return best, Decision(position, probability)
         if matcher is not None:
-            mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
-            odds = odds * mask[: self._width]
-            best = int(odds.argmax())
-            if matcher.is_error() or not mask[best]:
+            mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._width]
+            if matcher.is_error() or not mask.any():
                 raise ModelError(f"nothing in the grammar fits: {matcher.get_error()}")
-        total, likeliest = float(odds.sum()), float(odds[best])
+            allowed = np.where(mask, logits, -np.inf)
+            best = int(allowed.argmax())
+            odds = np.exp(allowed - allowed[best])
+        total = float(odds.sum())
         odds[best] = 0.0
         second = int(odds.argmax())
-        if not total:  # what is allowed is so unlikely that it is lost to rounding
-            return best, Decision(position, 0.0)
-        return best, Decision(
-            position, likeliest / total, second if odds[second] else None, float(odds[second]) / total
-        )
+        return best, Decision(position, 1.0 / total, second if odds[second] else None, float(odds[second]) / total)
 
     def _truncate(self, length: int) -> None:
         llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), 0, length, -1)

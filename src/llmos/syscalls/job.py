@@ -361,15 +361,14 @@ class Remove(Syscall, verb="remove", risk=Risk.DESTROY):
         return Outcome([{"name": job.name} for job in jobs], [])
 
 
-def _owner(caller: Caller, user: str | None) -> tuple[Caller, dict[str, str]]:
-    """Who a job is to run as, and its environment: the caller's. Reads the user database and /proc.
+def owner_of(caller: Caller, user: str | None) -> Caller:
+    """Who a job is to run as: the caller, or the user named. Reads the user database.
 
     :raises NotFound: there is no such user.
     :raises Forbidden: it is another one, and the caller is not root.
     """
-    env = caller.environment()
     if user is None:
-        return caller, env
+        return caller
     uid = uid_of(user)
     try:
         owner = Caller(uid, pwd.getpwuid(uid).pw_gid, None)
@@ -377,6 +376,15 @@ def _owner(caller: Caller, user: str | None) -> tuple[Caller, dict[str, str]]:
         raise NotFound(f"there is no user {user!r} on this machine", user=user) from None
     if not caller.may_touch(uid):
         raise Forbidden(f"only root may run a job as another user, {user}; leave `user` out")
+    return owner
+
+
+def _owner(caller: Caller, user: str | None) -> tuple[Caller, dict[str, str]]:
+    """Who a job is to run as, and its environment: the caller's. Reads the user database and /proc."""
+    env = caller.environment()
+    owner = owner_of(caller, user)
+    if user is None:
+        return owner, env
     theirs = owner.environment()
     return owner, {**env, **{name: theirs[name] for name in ("HOME", "USER", "LOGNAME", "SHELL")}}
 
