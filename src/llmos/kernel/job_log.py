@@ -35,6 +35,7 @@ class _Log:
 
     file: LogFile
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by who makes, marks, bounds or removes the file: what one of them saw must not be of before another."""
     followers: set[asyncio.Event] = field(default_factory=set)
     watch: Watch | None = None
     rearming: asyncio.TimerHandle | None = None
@@ -90,10 +91,11 @@ class JobLogs:
         :raises Unavailable: it cannot be made.
         """
         known = self._known(job.name)
-        try:
-            await asyncio.to_thread(known.file.make, job.uid, job.gid)
-        except OSError as error:
-            raise Unavailable(f"the log file {known.file.path} cannot be made: {error.strerror}") from None
+        async with known.looking:
+            try:
+                await asyncio.to_thread(known.file.make, job.uid, job.gid)
+            except OSError as error:
+                raise Unavailable(f"the log file {known.file.path} cannot be made: {error.strerror}") from None
         self._disarm(known)  # the file may be another than the one listened to
         self._arm(known)
         return str(known.file.path)
