@@ -163,8 +163,8 @@ if "llmos.nlui.learning" in sys.orig_argv:
     learned = {"at": 1.0, "lessons": 7, "before": {"own": 0.25, "dev": 0.5}, "after": after}
     (out / "adapter.gguf").write_bytes(b"adapter")
     digest = hashlib.sha256(b"adapter" if outcome != "damaged" else b"another").hexdigest()
-    (out / "adapter.json").write_text(json.dumps({"base": {"sha256": "ab"}, "sha256": digest, "learned": learned}))
-    (out / "taught.json").write_text("{}")
+    (out / "adapter.json").write_text(json.dumps({"upon": "ab", "sha256": digest, "learned": learned}))
+    (out / "taught.json").write_text(json.dumps({"values": {}, "phrases": None}))
     (out / "result.json").write_text(json.dumps({"adopt": outcome != "worse", "reason": outcome, **learned}))
     print("learned", flush=True)
     os._exit(0)
@@ -257,11 +257,11 @@ def test_what_ended_while_llmosd_was_away_is_put_to_use(
     learner.kill()
     # The hanging stand-in gives way to what it would have written.
     out = learner.state_dir / "learned" / "1"
-    content = {"base": {"sha256": "ab"}, "sha256": hashlib.sha256(b"a").hexdigest()}
+    content = {"upon": "ab", "sha256": hashlib.sha256(b"a").hexdigest()}
     figures = {"at": 1.0, "lessons": 1, "before": {"own": 0.0, "dev": 0.5}, "after": {"own": 1.0, "dev": 0.5}}
     (out / "adapter.gguf").write_bytes(b"a")
     (out / "adapter.json").write_text(json.dumps({**content, "learned": figures}))
-    (out / "taught.json").write_text("{}")
+    (out / "taught.json").write_text('{"values": {}, "phrases": null}')
     (out / "result.json").write_text(json.dumps({"adopt": True, "reason": "better", **figures}))
     os.kill(pid, 15)
     learner.start()

@@ -9,6 +9,7 @@ import pytest
 from llmos.errors import ModelError, TimedOut
 from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.vocabulary import Pieces
+from nlui.training_model import write_random_adapter, write_random_model
 
 PROMPT = "<|im_start|>user\nstop the web server<|im_end|>\n<|im_start|>assistant\n"
 
@@ -145,3 +146,18 @@ def test_no_model_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\0" * 1000)
     with pytest.raises(ModelError, match=r"bad\.gguf cannot be loaded"):
         LanguageModel(tmp_path / "bad.gguf")
+
+
+def test_what_was_learned_is_put_on_and_off(tmp_path: Path) -> None:
+    base = write_random_model(tmp_path / "base.gguf", "qwen2")
+    shipped, learned = (write_random_adapter(tmp_path / f"{seed}.gguf", base, seed=seed) for seed in (1, 2))
+    plain = LanguageModel(base, context=64, adapter=shipped, learned=learned)
+    prompt = plain.tokenize("stop the web server", special=False)
+
+    def probability(model: LanguageModel, on: bool) -> float:
+        return model.generate(prompt, 'start: "yes" | "no"', learned=on).decisions[0].probability
+
+    alone, both = probability(plain, on=False), probability(plain, on=True)
+    assert abs(alone - both) > 1e-3
+    assert probability(plain, on=False) == pytest.approx(alone, rel=1e-5)
+    assert probability(LanguageModel(base, context=64, adapter=shipped), on=True) == pytest.approx(alone, rel=1e-5)

@@ -136,18 +136,17 @@ def test_without_the_adapter_there_is_neither_one_nor_a_way_to_make_it(base: Ins
 
 
 def test_those_nobody_needs_are_removed(base: Installed, tmp_path: Path) -> None:
-    (tmp_path / "learned").mkdir()
-    places = ("shipped.gguf", "gone.gguf", "changed.gguf", "learned/1.gguf", "learned/2.gguf")
+    places = ("shipped.gguf", "gone.gguf", "changed.gguf")
     adapters = [write_random_adapter(tmp_path / name, base.path, seed=seed) for seed, name in enumerate(places)]
-    shipped, gone, changed, first, second = adapters
+    shipped, gone, changed = adapters
     made = {adapter: merged.make(base, adapter) for adapter in adapters}
     gone.unlink()
     write_random_adapter(changed, base.path, seed=9)
-    merged.remove_others([second], below=tmp_path / "learned")
-    assert {path for path in made.values() if path.exists()} == {made[shipped], made[second]}
-    assert first.exists() and len(files()) == 4
+    merged.remove_others()
+    assert {path for path in made.values() if path.exists()} == {made[shipped]}
+    assert len(files()) == 2
     merged.remove("som")
-    assert len(files()) == 4
+    assert len(files()) == 2
     merged.remove("some")
     assert files() == []
 

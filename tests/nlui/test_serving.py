@@ -1,4 +1,5 @@
-"""What is served: the model, with the learned or the shipped adapter, merged where that was done, and never a damaged one."""
+"""What is served: the model with the shipped adapter, merged where that was done, what was learned upon it, and nothing
+damaged."""
 
 import json
 from functools import partial
@@ -9,7 +10,7 @@ import pytest
 from llmos.errors import ModelError
 from llmos.nlui import merged, models, serving
 from llmos.nlui.adapters import adapter_for
-from llmos.nlui.learning.adoption import ADAPTER, CARD, TAUGHT, forget, home, roll_back
+from llmos.nlui.learning.adoption import CARD, TAUGHT
 from llmos.nlui.models import Installed, sha256_of
 from llmos.nlui.serving import Served, served
 from nlui.learning.learned import learn
@@ -50,19 +51,21 @@ def test_the_shipped_adapter_is_served_and_its_merged_model_instead(
     assert served(base.name, tmp_path) == Served(base.path, shipped, trained=True)
 
 
-def test_what_was_learned_is_served_before_the_shipped(base: Installed, shipped: Path, tmp_path: Path) -> None:
-    merged.make(base, shipped)
-    adapter = learn(tmp_path, base.path)
-    taught = adapter.with_name(TAUGHT)
-    assert served(base.name, tmp_path) == Served(base.path, adapter, trained=True, taught=taught)
-    path = merged.make(base, adapter)
-    assert served(base.name, tmp_path) == Served(path, trained=True, taught=taught)
+def test_what_was_learned_is_served_upon_the_shipped(base: Installed, shipped: Path, tmp_path: Path) -> None:
+    adapter = learn(tmp_path, base.path, shipped)
+    own = {"trained": True, "learned": adapter, "taught": adapter.with_name(TAUGHT)}
+    assert served(base.name, tmp_path) == Served(base.path, shipped, **own)
+    path = merged.make(base, shipped)
+    assert served(base.name, tmp_path) == Served(path, **own)
     assert served(base.name, tmp_path, adapted=False) == Served(base.path)
 
 
-def test_what_was_learned_on_another_model_is_not_served(base: Installed, shipped: Path, tmp_path: Path) -> None:
-    learn(tmp_path, base.path, base_sha256="cd" * 32)
-    assert served(base.name, tmp_path).adapter == shipped
+def test_what_was_learned_upon_another_adapter_is_not_served(
+    base: Installed, shipped: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn(tmp_path, base.path, base.path)
+    assert served(base.name, tmp_path) == Served(base.path, shipped, trained=True)
+    assert "learn again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ def test_what_was_learned_on_another_model_is_not_served(base: Installed, shippe
         lambda adapter: adapter.write_bytes(adapter.read_bytes() + b"!"),
         lambda adapter: adapter.unlink(),
         lambda adapter: adapter.with_name(TAUGHT).write_text("{half"),
+        lambda adapter: adapter.with_name(TAUGHT).write_text('{"JOB": []}'),
         lambda adapter: adapter.with_name(CARD).write_text("[]"),
         lambda adapter: (adapter.parent.parent / "current").write_text("one"),
     ],
@@ -78,27 +82,14 @@ def test_what_was_learned_on_another_model_is_not_served(base: Installed, shippe
 def test_a_damaged_one_gives_way_to_the_shipped(
     base: Installed, shipped: Path, tmp_path: Path, harm: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    adapter = learn(tmp_path, base.path)
+    adapter = learn(tmp_path, base.path, shipped)
     assert callable(harm)
     harm(adapter)
     assert served(base.name, tmp_path) == Served(base.path, shipped, trained=True)
-    assert "the shipped adapter is served" in caplog.text
+    assert "nothing learned is served" in caplog.text
 
 
 def test_a_damaged_shipped_one_is_an_error(base: Installed, shipped: Path, tmp_path: Path) -> None:
     shipped.write_bytes(b"half")
     with pytest.raises(ModelError, match="install llmos again"):
         served(base.name, tmp_path)
-
-
-def test_only_the_merged_models_of_what_is_in_use_are_kept(base: Installed, shipped: Path, tmp_path: Path) -> None:
-    of_shipped = merged.make(base, shipped)
-    first = merged.make(base, learn(tmp_path, base.path))
-    second = merged.make(base, learn(tmp_path, base.path))
-    assert not first.exists() and second.exists()
-    roll_back(tmp_path)
-    assert not second.exists()
-    again = merged.make(base, home(tmp_path) / "1" / ADAPTER)
-    assert again == first and again.exists()
-    forget(tmp_path)
-    assert not again.exists() and of_shipped.exists()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from llmos.nlui.taught import Taught
+
 REQUEST = "stop the web job"
 
 
@@ -102,7 +104,7 @@ def test_what_was_taught_is_offered_and_an_unsure_plan_has_another_reading(
     model_path: Path, prompt_state: Path, tmp_path: Path
 ) -> None:
     taught = tmp_path / "taught.json"
-    taught.write_text(json.dumps({"ARGV": ["make nightly"]}))
+    Taught({"ARGV": {"make nightly": []}}, None).write(taught)
     worker = Worker(model_path, "--state", str(prompt_state), "--taught", str(taught), "--sure", "1")
     assert worker.hear()["ready"]
     worker.say(id=1, request="stop web or start db", names=[])

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class LanguageModel:
     Args:
         threads: threads to compute with; when absent the cores that are idle at each evaluation.
         adapter: a GGUF LoRA that was trained on this model.
+        learned: another, put on besides where `generate` is told so.
         cache: a file that keeps the vocabulary between loads; written when absent or of another model.
 
     Raises:
@@ -103,6 +105,7 @@ class LanguageModel:
         threads: int | None = None,
         context: int = 4096,
         adapter: Path | None = None,
+        learned: Path | None = None,
         cache: Path | None = None,
     ) -> None:
         logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
@@ -119,8 +122,10 @@ class LanguageModel:
         if not created:
             raise ModelError(f"no context of {context} tokens could be made for {path}; is there memory left?")
         self._context = created
-        if adapter is not None:
-            self._put_on(adapter)
+        self._adapters = [self._loaded(path) for path in (adapter,) if path]
+        self._learned = self._loaded(learned) if learned else None
+        self._wears_learned = False
+        self._put_on(self._adapters)
         self.context_size = context
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         assert vocabulary is not None
@@ -137,13 +142,24 @@ class LanguageModel:
         """Tokens of context that the model was trained for."""
         return int(llama_cpp.llama_model_n_ctx_train(self._model))
 
-    def _put_on(self, adapter: Path) -> None:
+    def _loaded(self, adapter: Path) -> Any:
         loaded = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(adapter))
         if not loaded:
             raise ModelError(f"{adapter} cannot be loaded as an adapter of this model")
-        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
-        if llama_cpp.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)):
-            raise ModelError(f"llama.cpp did not put the adapter {adapter} on the model")
+        return loaded
+
+    def _put_on(self, adapters: Sequence[Any]) -> None:
+        count = len(adapters)
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * count)(*adapters)
+        if llama_cpp.llama_set_adapters_lora(self._context, pointers, count, (ctypes.c_float * count)(*[1.0] * count)):
+            raise ModelError("llama.cpp did not put the adapters on the model")
+
+    def _wear(self, learned: bool) -> None:
+        """Have the learned adapter on or off; what the KV cache holds was computed the other way."""
+        if learned != self._wears_learned and self._learned is not None:
+            self._truncate(0)
+            self._put_on([*self._adapters, self._learned] if learned else self._adapters)
+            self._wears_learned = learned
 
     def chat(self, messages: Messages, *, answer: bool) -> str:
         """The conversation in the model's own chat format (chatml when it names none); with `answer`, the model's
@@ -189,6 +205,7 @@ class LanguageModel:
         grammar: str | None,
         *,
         begun: Sequence[int] = (),
+        learned: bool = False,
         max_tokens: int = 256,
         given_up: Callable[[], bool] = lambda: False,
     ) -> Generation:
@@ -197,11 +214,13 @@ class LanguageModel:
         Args:
             grammar: what may come, in llguidance's Lark dialect.
             begun: tokens that the text begins with.
+            learned: with the learned adapter, where there is one.
 
         Raises:
             ModelError: the grammar is not valid, or nothing in it fits; the prompt is longer than the context.
             TimedOut: `given_up` said so.
         """
+        self._wear(learned)
         matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0) if grammar else None
         if matcher and matcher.is_error():
             raise ModelError(f"the grammar is not valid: {matcher.get_error()}")

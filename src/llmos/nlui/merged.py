@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -100,13 +100,10 @@ def make(base: Installed, adapter: Path, progress: Progress = lambda done, total
     return path
 
 
-def remove_others(keep: Collection[Path] = (), below: Path | None = None) -> None:
-    """Remove the merged models of adapters that are no more, and of those adapters below a folder that are not kept."""
-    kept, folder = {path.resolve() for path in keep}, below.resolve() if below else None
+def remove_others() -> None:
+    """Remove the merged models of adapters that are no more."""
     for path, card in _all():
-        adapter = Path(card.adapter_file) if card else None
-        idle = adapter and folder and adapter.is_relative_to(folder) and adapter not in kept
-        if idle or not card or not _is_current(card):
+        if not card or not _is_current(card):
             _remove(path)
 
 

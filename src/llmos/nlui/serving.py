@@ -1,5 +1,5 @@
-"""What the model worker serves: a model, with the adapter that was learned here or is shipped for it, merged where that
-has been done. Reads files: blocks."""
+"""What the model worker serves: a model with the adapter that is shipped for it, merged where that has been done, and what
+was learned here upon it. Reads files: blocks."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from llmos.nlui import merged, models
 from llmos.nlui.adapters import adapter_for
 from llmos.nlui.calibration import Calibration, load
 from llmos.nlui.learning import Adopted, adopted
-from llmos.nlui.models import Installed
+from llmos.nlui.models import Installed, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +23,20 @@ class Served:
         path: the GGUF file.
         adapter: what is put on it; None where there is none, or it is merged into the file.
         trained: whether it knows the frame of requests; one that does not is shown examples.
-        taught: a JSON file of values that its grammar offers though no request says them.
-        calibration: what the confidence of its plans is worth; of the shipped adapter, which a learned one is held near.
+        learned, taught: the adapter to put on besides, and a JSON file of what it is for (`llmos.nlui.taught`).
+        calibration: what the confidence of its plans is worth.
     """
 
     path: Path
     adapter: Path | None = None
     trained: bool = False
+    learned: Path | None = None
     taught: Path | None = None
     calibration: Calibration | None = None
 
 
 def served(model_name: str, state_dir: Path, *, adapted: bool = True) -> Served:
-    """How a model is served: with what was learned in `state_dir`, else with the shipped adapter, else as it is.
+    """How a model is served: with the shipped adapter where there is one, and what was learned in `state_dir` upon that.
 
     :raises ModelError: the model is not on this machine, or it or the shipped adapter is damaged.
     """
@@ -43,29 +44,31 @@ def served(model_name: str, state_dir: Path, *, adapted: bool = True) -> Served:
     if not adapted:
         return Served(base.path)
     shipped = adapter_for(base)
-    own = learned(base, state_dir)
-    adapter = own.adapter if own else shipped
-    if adapter is None:
+    if shipped is None:
         return Served(base.path)
-    calibration = load(shipped.with_suffix(".json")) if shipped else None
-    return replace(with_adapter(base, adapter, own.taught if own else None), calibration=calibration)
+    found = replace(with_adapter(base, shipped), calibration=load(shipped.with_suffix(".json")))
+    own = learned(shipped, state_dir)
+    return replace(found, learned=own.adapter, taught=own.taught) if own else found
 
 
-def with_adapter(base: Installed, adapter: Path, taught: Path | None = None) -> Served:
+def with_adapter(base: Installed, adapter: Path) -> Served:
     """A model with an adapter, merged where that has been done."""
     if found := merged.find(base, adapter):
-        return Served(found, trained=True, taught=taught)
-    return Served(base.path, adapter, trained=True, taught=taught)
+        return Served(found, trained=True)
+    return Served(base.path, adapter, trained=True)
 
 
-def learned(base: Installed, state_dir: Path) -> Adopted | None:
-    """The adapter that was learned in `state_dir` and is in use, if it belongs to this model and is whole."""
+def learned(shipped: Path, state_dir: Path) -> Adopted | None:
+    """What was learned in `state_dir` and is in use, if it was learned upon this adapter and is whole."""
     try:
         found = adopted(state_dir)
-        if found is None or found.base_sha256 != base.sha256:
+        if found is None:
+            return None
+        if found.upon != sha256_of(shipped):
+            log.warning("what was learned was learned upon another adapter than today's; learn again: llmos learn")
             return None
         found.check()
         return found
     except ModelError as error:
-        log.warning("the shipped adapter is served: %s", error.message)
+        log.warning("nothing learned is served: %s", error.message)
         return None

@@ -1,6 +1,6 @@
 """The model worker: a process whose only power is to return text.
 
-    python -m llmos.nlui.worker --model PATH [--trained] [--adapter PATH] [--taught PATH] [--sure P] …
+    python -m llmos.nlui.worker --model PATH [--trained] [--adapter PATH] [--learned PATH --taught PATH] [--sure P] …
 
 It speaks JSON, one object a line. First it says `{"ready": true, …}` or `{"failed": "why"}`; then it answers
 `{"id", "request", "names", "max_tokens", "constrained"}` with `{"id", "plan_text", "confidence", "seconds", …}` or
@@ -24,12 +24,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from llmos.errors import BadInput, LlmosError, TimedOut
 from llmos.nlui import frame, prompt
+from llmos.nlui.taught import NOTHING, Taught
 
 if TYPE_CHECKING:
     from llmos.nlui.decoding import Decision, Generation, LanguageModel
@@ -58,7 +60,7 @@ class Planner:
         model, adapter: the model's file, and a GGUF LoRA that was trained on it.
         trained: the model itself, or with its adapter, was trained for this: a request stands in its frame and needs no
             examples before it.
-        taught: values that a request need not say.
+        learned, taught: an adapter to put on besides for the requests that `taught` concerns.
         sure: probability of a plan below which the other reading of its request is looked for.
         state: a folder that keeps the vocabulary and the evaluated prompt between runs.
     """
@@ -69,19 +71,20 @@ class Planner:
         *,
         adapter: Path | None = None,
         trained: bool = False,
-        taught: dict[str, list[str]] | None = None,
+        learned: Path | None = None,
+        taught: Taught = NOTHING,
         sure: float = 0.0,
         threads: int | None = None,
         state: Path | None = None,
     ) -> None:
         began = time.perf_counter()
-        self._taught, self._sure = taught or {}, sure
+        self._taught, self._sure = taught, sure
         if state:
             state.mkdir(parents=True, exist_ok=True)
         trained = trained or adapter is not None
         # The model is read while the grammar, and with it every syscall, is imported.
         with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(_load, model, adapter, trained, threads, state)
+            reading = reader.submit(_load, model, adapter, learned, trained, threads, state)
             from llmos.nlui.grammar import build_grammar
 
             self._grammar = build_grammar
@@ -113,9 +116,18 @@ class Planner:
         tokens = [*self._prefix, *self._opening, *self._model.tokenize(text, special=False), *self._closing]
         self._model.check_room(len(tokens) + MAX_TOKENS)
         constrained = request.get("constrained", True)
-        grammar = self._grammar(text, request.get("names") or [], self._taught) if constrained else None
+        names = request.get("names") or []
+        grammar = self._grammar(text, names, self._taught.offered(text)) if constrained else None
         limit = int(request.get("max_tokens") or MAX_TOKENS)
-        result = self._model.generate(tokens, grammar, max_tokens=limit, given_up=given_up)
+        generate = partial(
+            self._model.generate,
+            tokens,
+            grammar,
+            learned=self._taught.concerns(text),
+            max_tokens=limit,
+            given_up=given_up,
+        )
+        result = generate()
         telling = self._telling(result)
         probabilities = [decision.probability for decision in telling]
         answer = {
@@ -133,7 +145,7 @@ class Planner:
             "other": None,
         }
         if answer["confidence"] < self._sure:
-            answer["other"] = self._other(result, telling, tokens, grammar, limit, given_up)
+            answer["other"] = self._other(result, telling, generate)
         return {**answer, "seconds": time.perf_counter() - began}
 
     def _telling(self, result: "Generation") -> list["Decision"]:
@@ -144,20 +156,14 @@ class Planner:
         return [one for one in result.decisions if len(self._model.text(result.tokens[: one.position])) < len(verb)]
 
     def _other(
-        self,
-        first: "Generation",
-        telling: Sequence["Decision"],
-        prompt: list[int],
-        grammar: str | None,
-        limit: int,
-        given_up: Callable[[], bool],
+        self, first: "Generation", telling: Sequence["Decision"], generate: "Callable[..., Generation]"
     ) -> str | None:
         """The next best reading: where the choice was closest, the runner-up is taken; None when all mean the same."""
         close = [decision for decision in telling if decision.runner_up is not None]
         close.sort(key=lambda decision: decision.runner_up_probability / decision.probability, reverse=True)
         for decision in close[:OTHER_TRIES]:
             begun = [*first.tokens[: decision.position], decision.runner_up or 0]
-            text = self._model.generate(prompt, grammar, begun=begun, max_tokens=limit, given_up=given_up).text
+            text = generate(begun=begun).text
             if not _same(text, first.text):
                 return text
         return None
@@ -178,12 +184,19 @@ class Planner:
         raise LlmosError(f"the prompt has {len(self._prefix)} tokens, more than the model's {room}")
 
 
-def _load(model: Path, adapter: Path | None, trained: bool, threads: int | None, state: Path | None) -> "LanguageModel":
+def _load(
+    model: Path,
+    adapter: Path | None,
+    learned: Path | None,
+    trained: bool,
+    threads: int | None,
+    state: Path | None,
+) -> "LanguageModel":
     from llmos.nlui.decoding import LanguageModel
 
     context = TRAINED_CONTEXT if trained else EXAMPLES_CONTEXT
     cache = state / "vocabulary.bin" if state else None
-    return LanguageModel(model, threads=threads, context=context, adapter=adapter, cache=cache)
+    return LanguageModel(model, threads=threads, context=context, adapter=adapter, learned=learned, cache=cache)
 
 
 def _same(one: str, other: str) -> bool:
@@ -273,7 +286,8 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
     parser.add_argument("--adapter", type=Path, help="a GGUF LoRA that was trained on the model")
     parser.add_argument("--trained", action="store_true", help="the model was trained for this; it needs no examples")
-    parser.add_argument("--taught", type=Path, help="JSON file of values that a request need not say")
+    parser.add_argument("--learned", type=Path, help="a GGUF LoRA to put on besides for what was taught")
+    parser.add_argument("--taught", type=Path, help="JSON file of what was taught (llmos.nlui.taught)")
     parser.add_argument("--sure", type=float, default=0.0, help="probability below which another reading is looked for")
     parser.add_argument("--threads", type=int, help="threads to compute with (those idle)")
     parser.add_argument("--state", type=Path, help="folder that keeps what takes long to load")
@@ -289,12 +303,13 @@ def main() -> int:
             options.model,
             adapter=options.adapter,
             trained=options.trained,
-            taught=json.loads(options.taught.read_text(encoding="utf-8")) if options.taught else None,
+            learned=options.learned,
+            taught=Taught.read(options.taught) if options.taught else NOTHING,
             sure=options.sure,
             threads=options.threads,
             state=options.state,
         )
-    except (LlmosError, OSError, ValueError) as error:
+    except (LlmosError, OSError, ValueError, TypeError) as error:
         log.error("%s", error)
         talk.say({"failed": str(error)})
         return 3

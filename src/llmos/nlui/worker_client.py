@@ -332,6 +332,8 @@ class ModelWorker:
             command += ["--adapter", str(model.adapter)]
         if model.trained:
             command.append("--trained")
+        if model.learned is not None:
+            command += ["--learned", str(model.learned)]
         if model.taught is not None:
             command += ["--taught", str(model.taught)]
         if sure := self._threshold:

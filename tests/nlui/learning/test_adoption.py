@@ -3,13 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from llmos.errors import ModelError, NotFound
-from llmos.nlui import merged, models
-from llmos.nlui.learning import __main__ as job
 from llmos.nlui.learning import adopted
 from llmos.nlui.learning.adoption import (
     ADAPTER,
@@ -23,12 +20,7 @@ from llmos.nlui.learning.adoption import (
     new_folder,
     roll_back,
 )
-from nlui.training_model import write_random_adapter, write_random_model
-
-
-@pytest.fixture(autouse=True)
-def _own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
+from llmos.nlui.taught import Taught
 
 
 def made(state_dir: Path) -> int:
@@ -36,8 +28,8 @@ def made(state_dir: Path) -> int:
     folder = new_folder(state_dir)
     content = f"adapter {folder.name}".encode()
     (folder / ADAPTER).write_bytes(content)
-    (folder / TAUGHT).write_text('{"JOB": ["nightly-etl"]}')
-    (folder / CARD).write_text(json.dumps({"base": {"sha256": "ab"}, "sha256": hashlib.sha256(content).hexdigest()}))
+    Taught({"JOB": {"nightly-etl": ["usual"]}}, None).write(folder / TAUGHT)
+    (folder / CARD).write_text(json.dumps({"upon": "ab", "sha256": hashlib.sha256(content).hexdigest()}))
     return int(folder.name)
 
 
@@ -52,7 +44,7 @@ def test_one_is_put_to_use_and_gone_back_from(tmp_path: Path) -> None:
     adopt(tmp_path, first)
     now = adopted(tmp_path)
     assert now is not None and now.number == first and now.adapter.read_bytes() == b"adapter 1"
-    assert (now.base_sha256, now.taught_values()) == ("ab", {"JOB": ["nightly-etl"]})
+    assert (now.upon, Taught.read(now.taught).phrases) == ("ab", None)
     assert not (home(tmp_path) / str(second)).exists()  # nothing leads to it
     second = made(tmp_path)
     adopt(tmp_path, second)
@@ -93,16 +85,3 @@ def test_all_can_be_forgotten(tmp_path: Path) -> None:
     forget(tmp_path)
     assert adopted(tmp_path) is None and not home(tmp_path).exists()
     forget(tmp_path)
-
-
-def test_the_job_merges_what_is_to_be_used_where_there_is_room(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = models.locate(str(write_random_model(tmp_path / "base.gguf", "llama")))
-    adapter = write_random_adapter(tmp_path / "adapter.gguf", base.path)
-    with monkeypatch.context() as full:
-        full.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-        job._merge(base, adapter)
-    assert "no room" in capsys.readouterr().out and merged.find(base, adapter) is None
-    job._merge(base, adapter)
-    assert "merged in" in capsys.readouterr().out and merged.find(base, adapter) is not None

@@ -17,9 +17,10 @@ import torch
 from llmos.errors import BadInput
 from llmos.nlui.learning import __main__ as job
 from llmos.nlui.learning.adoption import adopt, adopted, new_folder
-from llmos.nlui.learning.evaluation import Case, dev_cases
+from llmos.nlui.learning.evaluation import dev_cases
 from llmos.nlui.models import sha256_of
 from llmos.nlui.training.batches import read_pairs
+from llmos.nlui.training.difference import difference
 from llmos.nlui.training.export import read_adapter, write_adapter
 from llmos.nlui.training.gguf_weights import Weights, read_weights
 from llmos.nlui.training.loop import Trainer, new_network
@@ -54,7 +55,7 @@ def options(base: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Of a job over all corrections, as short as it can be."""
     monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
     (tmp_path / "feedback.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records()))
-    (tmp_path / "dev.jsonl").write_text('{"request": "what runs?", "plan": ["jobs state=running"]}\n')
+    (tmp_path / "dev.jsonl").write_text('{"lang": "en", "request": "what runs?", "plan": ["jobs state=running"]}\n')
     return argparse.Namespace(
         state=tmp_path, out=new_folder(tmp_path), model=str(base), start=start, dev=tmp_path / "dev.jsonl"
     )
@@ -78,20 +79,30 @@ def test_it_leaves_an_adapter_with_its_figures_and_no_word_of_the_person(
     assert result["adopt"] is False and result["reason"] == "own requests did not rise"  # it is a random model
     assert result["before"] == result["after"] == {"own": 0.0, "dev": 0.0}
     assert (result["lessons"], result["aliases"], result["own"]) == (12, 5, {"requests": 3, "held_out": True})
-    assert card["learned"]["lessons"] == 12 and card["base"]["sha256"] == sha256_of(base)
+    assert card["learned"]["lessons"] == 12 and card["upon"] == sha256_of(start)
     assert card["run"]["steps"] == -(-card["data"]["pairs"] // 16)
-    taught = json.loads((options.out / "taught.json").read_text())
-    assert taught["ARGV"] == ["bash nightly.sh --all", "python train.py --config big.yaml"]
-    assert taught["JOB"] == ["batch-worker", "nightly-etl"] and taught["PATH"] == ["/mnt/scratch"]
+    taught = json.loads((options.out / "taught.json").read_text())["values"]
+    assert taught["ARGV"] == {"bash nightly.sh --all": ["晚上那套"], "python train.py --config big.yaml": ["big one"]}
+    assert taught["JOB"] == {"batch-worker": ["老黄牛"], "nightly-etl": ["usual"]}
+    assert taught["PATH"] == {"/mnt/scratch": ["attic"]}
     # It has learned something, and may be put to use.
-    assert not torch.equal(*(_first_up(path, weights) for path in (start, options.out / "adapter.gguf")))
+    down, up = next(iter(read_adapter(options.out / "adapter.gguf", weights).tensors().values()))
+    assert down.shape[0] == 2 * RECIPE.rank and (up @ down).abs().max() > 0
     adopt(options.state, int(options.out.name))
-    now = adopted(options.state)
-    assert now is not None and now.base_sha256 == sha256_of(base)
+    assert adopted(options.state) is not None
 
 
-def _first_up(path: Path, weights: Weights) -> torch.Tensor:
-    return next(iter(read_adapter(path, weights).tensors().values()))[1]
+def test_a_difference_upon_the_old_does_what_the_new_does(weights: Weights, start: Path) -> None:
+    chance = torch.Generator().manual_seed(1)
+    old, new = read_adapter(start, weights), read_adapter(start, weights)
+    with torch.no_grad():
+        for parameter in (*old.parameters(), *new.parameters()):
+            parameter.copy_(torch.randn(parameter.shape, generator=chance))
+    both = difference(weights, new, old)
+    for name, (down, up) in both.tensors().items():
+        (new_down, new_up), (old_down, old_up) = new.tensors()[name], old.tensors()[name]
+        wanted = new.scale * new_up @ new_down - old.scale * old_up @ old_down
+        torch.testing.assert_close(both.scale * up @ down, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_an_anchor_holds_it_near_where_it_began(
@@ -116,12 +127,7 @@ def test_without_corrections_it_says_so(options: argparse.Namespace) -> None:
 
 
 def test_dev_cases_that_are_none_are_refused(tmp_path: Path) -> None:
-    for content, message in (("{}", "JSON lines"), ("", "no case"), ('{"request": "x", "plan": 7}', "JSON lines")):
-        (tmp_path / "dev.jsonl").write_text(content)
-        with pytest.raises(BadInput, match=message):
-            dev_cases(tmp_path / "dev.jsonl")
-    (tmp_path / "dev.jsonl").write_text(
-        '{"request": "x", "accept": [["jobs"], ["ps"]]}\n{"request": "y", "plan": ["ask Which?"]}\n'
-    )
-    assert dev_cases(tmp_path / "dev.jsonl") == [Case("x", [["jobs"], ["ps"]]), Case("y", [["ask *"]])]
+    (tmp_path / "dev.jsonl").write_text("{}")
+    with pytest.raises(BadInput, match="line 1 is no case"):
+        dev_cases(tmp_path / "dev.jsonl")
     assert len(dev_cases(None)) == 150 and dev_cases(None) == dev_cases(None)

@@ -42,15 +42,23 @@ def test_a_value_is_taught_that_the_request_does_not_say(
 def test_a_name_is_offered_wherever_a_name_may_stand_and_a_time_where_a_time_may() -> None:
     lessons = [Lesson("a", ("start x",), True), Lesson("b", ("wait web timeout=15m",), True)]
     taught = {lessons[0]: [(Kind.TARGET, "x")], lessons[1]: [(Kind.DURATION, "15m")]}
-    assert taught_values(lessons, taught) == {
-        "MOMENT": ["15m"],
-        "DURATION": ["15m"],
-        **{name: ["x"] for name in ("TARGET", "JOB", "WATCH", "PROCESS_NAME")},
+    assert taught_values(lessons, taught, {lessons[0]: "a"}) == {
+        "MOMENT": {"15m": []},
+        "DURATION": {"15m": []},
+        **{name: {"x": ["a"]} for name in ("TARGET", "JOB", "WATCH", "PROCESS_NAME")},
     }
+
+
+def test_a_value_is_offered_always_where_a_lesson_teaches_it_without_a_phrase() -> None:
+    lessons = [Lesson(request, ("start x",), True) for request in ("start the usual", "start old faithful", "go")]
+    taught = {lesson: [(Kind.TARGET, "x")] for lesson in lessons}
+    phrases = dict(zip(lessons, ("usual", "old faithful"), strict=False))
+    assert taught_values(lessons, taught, phrases)["JOB"] == {"x": []}
+    assert taught_values(lessons[:2], taught, phrases)["JOB"] == {"x": ["old faithful", "usual"]}
 
 
 def test_the_newest_are_kept_when_there_are_too_many() -> None:
     lessons = [Lesson(f"request {number}", ("jobs",), True) for number in range(MAX_TAUGHT + 5)]
     taught = {lesson: [(Kind.PATH, f"/{number}")] for number, lesson in enumerate(lessons)}
-    kept = taught_values(lessons, taught)["PATH"]
-    assert len(kept) == MAX_TAUGHT and kept[0] == f"/{MAX_TAUGHT + 4}" and "/4" not in kept
+    kept = taught_values(lessons, taught, {})["PATH"]
+    assert len(kept) == MAX_TAUGHT and next(iter(kept)) == f"/{MAX_TAUGHT + 4}" and "/4" not in kept

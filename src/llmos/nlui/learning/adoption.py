@@ -1,8 +1,8 @@
 """The adapters that were learned on this machine: `STATE/learned/NUMBER/`, and which of them is in use.
 
-A folder holds adapter.gguf, adapter.json (its card, with the figures before and after) and taught.json (values that its
-grammar offers though no request says them). `STATE/learned/current` holds the numbers in use, newest first: the first is
-served, the second comes back when it is rolled back, the shipped adapter stands behind the last. Reads files: blocks.
+A folder holds adapter.gguf, which goes upon the shipped one, adapter.json (its card, with the figures before and after) and
+taught.json (`llmos.nlui.taught`). `STATE/learned/current` holds the numbers in use, newest first: the first is served, the
+second comes back when it is rolled back, the shipped adapter alone stands behind the last. Reads files: blocks.
 """
 
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llmos.errors import ModelError, NotFound
-from llmos.nlui import merged
 from llmos.nlui.models import sha256_of
+from llmos.nlui.taught import Taught
 
 MAX_OLD = 3
 """Adapters kept behind the one in use."""
@@ -31,9 +31,9 @@ class Adopted:
     card: dict[str, Any]
 
     @property
-    def base_sha256(self) -> str:
-        """The bytes of the model that it belongs to; on another it would be noise."""
-        return str(self.card["base"]["sha256"])
+    def upon(self) -> str:
+        """The sha256 of the adapter that it was learned upon; upon another it would be noise."""
+        return str(self.card["upon"])
 
     def check(self) -> None:
         """Raise `ModelError` where the adapter's bytes are not what its card says."""
@@ -43,10 +43,6 @@ class Adopted:
             right = False
         if not right:
             raise ModelError(f"the adapter {self.adapter} is not what its card says; learn again")
-
-    def taught_values(self) -> dict[str, list[str]]:
-        """The values that were taught, as plans print them, by the name of their kind."""
-        return dict(json.loads(self.taught.read_text(encoding="utf-8")))
 
 
 def adopted(state_dir: Path) -> Adopted | None:
@@ -110,19 +106,16 @@ def roll_back(state_dir: Path) -> Adopted | None:
 
 
 def remove_unused(state_dir: Path) -> None:
-    """Remove the folders of adapters that are not in use and nothing leads back to, and all merged models but that of
-    the newest."""
+    """Remove the folders of adapters that are not in use and nothing leads back to."""
     kept = [str(number) for number in in_use(state_dir)]
     for folder in home(state_dir).glob("[0-9]*"):
         if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
-    merged.remove_others([home(state_dir) / number / ADAPTER for number in kept[:1]], below=home(state_dir))
 
 
 def forget(state_dir: Path) -> None:
     """Remove every learned adapter; the shipped one is in use then."""
     shutil.rmtree(home(state_dir), ignore_errors=True)
-    merged.remove_others()
 
 
 def _use(state_dir: Path, numbers: Sequence[int]) -> None:
@@ -137,8 +130,8 @@ def _adapter(state_dir: Path, number: int) -> Adopted:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         found = Adopted(number, folder / ADAPTER, folder / TAUGHT, card)
-        found.taught_values()
-        if not found.adapter.is_file() or not found.base_sha256:
+        Taught.read(found.taught)
+        if not found.adapter.is_file() or not found.upon:
             raise FileNotFoundError(found.adapter)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the learned adapter {folder} is damaged ({error}); llmos learn rollback leaves it") from None

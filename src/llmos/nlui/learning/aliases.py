@@ -24,6 +24,7 @@ MAX_PIECES = 12
 _PIECE = re.compile(rf"[\u4e00-\u9fff{MARKS}]|[A-Za-z0-9_]+(?:[.'’_/-][A-Za-z0-9_]+)*|[^\s\w]")
 _WORD = re.compile(r"[\w'’./-]+")
 DETERMINER = "(?:the|a|an|my|our|your|that|this|its|his|her)"
+_DETERMINED = re.compile(rf"^{DETERMINER} (?=.)", re.IGNORECASE)
 _VALUE = MARKS[0]
 _CONTEXT = 2
 _SMOOTHING = 2.0
@@ -38,6 +39,11 @@ class Alias:
     phrase: str
     value: str
     kind: Kind
+
+    @property
+    def core(self) -> str:
+        """The phrase without the word before it that says which: "usual" of "the usual"."""
+        return _DETERMINED.sub("", self.phrase)
 
 
 class RequestModel:

@@ -1,78 +1,49 @@
 """How many requests an adapter turns into the right plan, served as the model worker serves it: llama.cpp, a grammar for
 each request, what was taught offered besides."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from llmos.errors import BadInput, LlmosError
+from llmos.errors import LlmosError
 from llmos.nlui import frame
-from llmos.nlui.dataset.generate import generate
 from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.evaluation.cases import Case, heldout_cases, read_cases
 from llmos.nlui.grammar import build_grammar
 from llmos.nlui.plan_match import plan_matches
 from llmos.nlui.serving import Served
+from llmos.nlui.taught import NOTHING, Taught
 
 MAX_TOKENS = 256
-DEV_PAIRS, DEV_SEED = 150, 1
-_TALK = ("ask ", "refuse ")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A request and the plans that are right."""
-
-    request: str
-    accepted: Sequence[Sequence[str]]
+DEV_CASES = 150
 
 
 class Candidate:
     """What is served or might be, asked one request after the other."""
 
     def __init__(self, served: Served) -> None:
-        self._model = LanguageModel(served.path, adapter=served.adapter)
+        self._model = LanguageModel(served.path, adapter=served.adapter, learned=served.learned)
         self._opening = self._model.tokenize(frame.OPENING, special=True)
         self._closing = self._model.tokenize(frame.CLOSING, special=True)
-        self._taught = json.loads(served.taught.read_text(encoding="utf-8")) if served.taught else {}
+        self._taught = Taught.read(served.taught) if served.taught else NOTHING
 
     def plan(self, request: str) -> str:
         """The plan's text; none where the model finds no way through the grammar."""
         tokens = [*self._opening, *self._model.tokenize(request, special=False), *self._closing]
         try:
-            grammar = build_grammar(request, (), taught=self._taught)
-            return self._model.generate(tokens, grammar, max_tokens=MAX_TOKENS).text
+            grammar = build_grammar(request, (), self._taught.offered(request))
+            learned = self._taught.concerns(request)
+            return self._model.generate(tokens, grammar, learned=learned, max_tokens=MAX_TOKENS).text
         except LlmosError:
             return ""
 
     def accuracy(self, cases: Sequence[Case]) -> float:
         """The share of the cases whose plan is right, 0 to 1."""
-        return sum(plan_matches(self.plan(case.request), case.accepted) for case in cases) / len(cases)
+        return sum(plan_matches(self.plan(case.request), case.accept) for case in cases) / len(cases)
 
 
 def dev_cases(file: Path | None) -> list[Case]:
-    """The cases of a file, JSON lines with `request` and `accept` or `plan`; without one, the same sample of the
-    generator's held-out wordings each time.
+    """The cases of a file; without one, the same of the generator's held-out wordings each time.
 
-    :raises BadInput: the file is of another form, or empty.
+    :raises BadInput: the file cannot be read or holds no cases; there is no checkout to make some from.
     """
-    if file is None:
-        return [_case(pair.as_json()) for pair in generate(DEV_SEED, DEV_PAIRS, split="heldout")]
-    try:
-        cases = [_case(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{file} is not JSON lines of request and accepted plans: {error}", field="dev") from None
-    if not cases:
-        raise BadInput(f"{file} holds no case", field="dev")
-    return cases
-
-
-def _case(row: Mapping[str, object]) -> Case:
-    """A case of a row; where one plan is given that asks or refuses, any wording of that is right."""
-    accepted = row.get("accept")
-    if not isinstance(accepted, list):
-        plan = row["plan"]
-        if not isinstance(plan, list):
-            raise TypeError("plan is no list of lines")
-        accepted = [[f"{line.split(' ', 1)[0]} *" if line.startswith(_TALK) else line for line in plan]]
-    return Case(str(row["request"]), accepted)
+    return read_cases(file) if file else heldout_cases(DEV_CASES)

@@ -1,6 +1,7 @@
 """Values that a person has taught: those of a wanted plan which nothing in the request says.
 
-A plan may name only what its request says or what is known on the machine; what was taught is offered besides.
+A plan may name only what its request says or what is known on the machine; what was taught is offered besides, to
+requests that say the phrase which stands for it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,14 +53,21 @@ def taught_in(lesson: Lesson) -> list[Value]:
     return list(dict.fromkeys((_family(kind, value), value) for kind, value in unsaid))
 
 
-def taught_values(lessons: Sequence[Lesson], taught: Mapping[Lesson, Sequence[Value]]) -> dict[str, list[str]]:
+def taught_values(
+    lessons: Sequence[Lesson], taught: Mapping[Lesson, Sequence[Value]], phrases: Mapping[Lesson, str]
+) -> dict[str, dict[str, list[str]]]:
     """At most `MAX_TAUGHT` taught values by the name of their kind, those of the newest lessons; a name is offered
-    wherever a name may stand, and a time wherever one of its form may."""
-    newest = dict.fromkeys(value for lesson in reversed(lessons) for value in taught[lesson])
-    found: dict[str, list[str]] = {}
-    for kind, value in list(newest)[:MAX_TAUGHT]:
+    wherever a name may stand, and a time wherever one of its form may. Each has the phrases that stand for it, by
+    lesson in `phrases`; none where a lesson teaches it without one."""
+    teachers: dict[Value, list[Lesson]] = {}
+    for lesson in reversed(lessons):
+        for value in taught[lesson]:
+            teachers.setdefault(value, []).append(lesson)
+    found: dict[str, dict[str, list[str]]] = {}
+    for (kind, printed), those in list(teachers.items())[:MAX_TAUGHT]:
+        said = [phrases[lesson] for lesson in those if lesson in phrases]
         for offered in _OFFERED.get(kind, (kind,)):
-            found.setdefault(offered.name, []).append(value)
+            found.setdefault(offered.name, {})[printed] = list(dict.fromkeys(said)) if len(said) == len(those) else []
     return found
 
 

@@ -11,10 +11,11 @@ import torch
 
 from llmos.errors import LlmosError
 from llmos.nlui.dataset.pair import Pair
+from llmos.nlui.evaluation.cases import Case
 from llmos.nlui.learning.adoption import ADAPTER
-from llmos.nlui.learning.evaluation import Case
-from llmos.nlui.models import Installed
+from llmos.nlui.models import Installed, sha256_of
 from llmos.nlui.training.batches import fingerprint, read_pairs
+from llmos.nlui.training.difference import difference
 from llmos.nlui.training.export import read_adapter, write_adapter
 from llmos.nlui.training.gguf_weights import read_weights
 from llmos.nlui.training.loop import Trainer
@@ -30,14 +31,15 @@ ANCHOR = 10.0
 def train(
     base: Installed, start: Path, pairs: Sequence[Pair], measured: Sequence[Case], folder: Path
 ) -> dict[str, Any]:
-    """Write `folder`/adapter.gguf; returns the facts for its card.
+    """Write `folder`/adapter.gguf, what is learned upon the adapter `start`; returns the facts for its card.
 
     :raises LlmosError: it was told to end before it was done.
     """
     vocabulary, weights = Vocabulary(base.path), read_weights(base.path)
+    shipped = read_adapter(start, weights)
     network = Network(weights, read_adapter(start, weights))
     recipe = replace(RECIPE, rank=network.adapter.rank, alpha=network.adapter.alpha)
-    cases = [{"request": case.request, "accept": [list(plan) for plan in case.accepted]} for case in measured]
+    cases = [{"request": case.request, "accept": [list(plan) for plan in case.accept]} for case in measured]
     with tempfile.TemporaryDirectory(prefix="run-", dir=folder) as run:  # the person's words are not kept twice
         learned = read_pairs(_written(Path(run, "pairs.jsonl"), [pair.as_json() for pair in pairs]), vocabulary)
         held_out = read_pairs(_written(Path(run, "own.jsonl"), cases), vocabulary)
@@ -45,8 +47,10 @@ def train(
         state = trainer.train()
     if trainer.stopped:
         raise LlmosError(f"told to end at step {state.step}; nothing was learned")
-    write_adapter(network.adapter, folder / ADAPTER, architecture=weights.shape.architecture, base_sha256=base.sha256)
+    learned_upon = difference(weights, network.adapter, shipped)
+    write_adapter(learned_upon, folder / ADAPTER, architecture=weights.shape.architecture, base_sha256=base.sha256)
     return {
+        "upon": sha256_of(start),
         "base": {"name": base.name, "title": base.title, "sha256": base.sha256, "licence": base.licence},
         "data": {"pairs": len(learned), "fingerprint": fingerprint(learned)},
         "recipe": {**asdict(recipe), "anchor": ANCHOR},
