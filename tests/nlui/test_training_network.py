@@ -18,7 +18,7 @@ from llmos.nlui.merge import merge
 from llmos.nlui.models import locate, sha256_of
 from llmos.nlui.training.average import average
 from llmos.nlui.training.batches import read_pairs
-from llmos.nlui.training.check import compare
+from llmos.nlui.training.check import compare, lead
 from llmos.nlui.training.export import read_adapter, write_adapter, write_card
 from llmos.nlui.training.generation import generate
 from llmos.nlui.training.gguf_weights import ARCHITECTURES, Weights, read_weights
@@ -126,6 +126,16 @@ def test_comparison_finds_both_the_same(base: Path, network: Network, adapter_pa
     assert not results[0].trained_right
     assert not results[0].served_right
     assert results[0].served.encode()[:4] == results[0].trained.encode()[:4]
+
+
+def test_where_two_plans_part_is_said_by_how_much(base: Path, network: Network) -> None:
+    prompt = Vocabulary(base).prompt("kill nginx")
+    [ours] = generate(network, [prompt], end=-1)
+    for at in (0, 3):
+        theirs = [*ours[:at], (ours[at] + 1) % 256, *ours[at + 1 :]]
+        assert lead(network, prompt, ours, theirs) > 0  # it takes the likeliest
+        assert lead(network, prompt, theirs, ours) == pytest.approx(-lead(network, prompt, ours, theirs))
+    assert lead(network, prompt, ours, ours) == 0
 
 
 def test_the_mean_lies_between_and_says_what_it_is_of(
