@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 CASES ?= tests/data/nl_sample.jsonl
 HELDOUT ?= 200
+SEED ?= 1
+KILLS ?= 300
 
-.PHONY: install demo test test-systemd check docs bench eval-nl install-system uninstall-system clean
+.PHONY: install demo test test-systemd chaos check docs bench bench-sched-sim bench-peers eval-nl install-system uninstall-system clean
 
 install:  ## .venv with llmos and all it needs, and the default model
 	@$(PYTHON) tools/install.py
@@ -19,6 +21,9 @@ test: install  ## all tests
 test-systemd: install  ## llmosd under a real systemd in a container; needs root and debootstrap, docs/systemd.md
 	@$(BIN)/python -m pytest tests/systemd/scenarios.py -n 0 -s -v --timeout 900
 
+chaos: install  ## llmosd under fire: what is lost when it is killed 300 times, and worse; docs/reliability.md
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --kills $(KILLS)
+
 check: install  ## style, types, generated documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -30,6 +35,12 @@ docs: install  ## write the generated documentation anew
 
 bench: install  ## the figures of the README
 	@$(BIN)/python -m benchmarks
+
+bench-sched-sim: install  ## policies of the scheduler in simulation; TRACES="FILE=PROCESSORS …", else generated ones
+	@$(BIN)/python -m benchmarks.sched_sim $(TRACES)
+
+bench-peers: install  ## llmosd beside supervisord, circus and pm2, which it installs in the user's cache; about 15 minutes
+	@$(BIN)/python -m benchmarks.peers
 
 eval-nl: install  ## how well and how fast the models understand; CASES=FILE of requests with accepted plans
 	@$(BIN)/python -m llmos.nlui.evaluate $(CASES) --heldout $(HELDOUT)

@@ -7,13 +7,15 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import api_calls, ask_seconds, idle_use, memory_use, spawn_latency
+from benchmarks import api_calls, ask_seconds, idle_use, log_flood, memory_use, spawn_latency, telemetry_cost
 
 BENCHMARKS = {
     "spawn": spawn_latency.measure,
     "api": api_calls.measure,
     "memory": memory_use.measure,
     "idle": idle_use.measure,
+    "telemetry": telemetry_cost.measure,
+    "flood": log_flood.measure,
     "ask": ask_seconds.measure,
 }
 

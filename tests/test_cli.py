@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from fake_daemon import FakeDaemon, Pushed
-from llmos.cli import launch
-from llmos.cli.app import run
-from llmos.errors import BY_CODE, Conflict, NeedsConfirmation, NotFound
+from llmos.cli import launch, run
+from llmos.errors import BY_CODE, BadInput, Conflict, NeedsConfirmation, NotFound
 
 HOSTILE = "[red]x[/red]\x1b[31m\n\u202eevil\u0007"
 TARGET = {
@@ -243,6 +242,18 @@ def test_followed_logs_end_with_the_job(daemon: FakeDaemon, llmos: Command) -> N
     daemon.answers["logs.follow"] = Pushed({"following": "web"}, "log", log)
     assert llmos("logs", "web", "-f")[:2] == (0, "one\n")
     assert json.loads(llmos("logs", "web", "-f", "--json")[1]) == {"job": "web", "line": "one"}
+    assert daemon.asked("logs.follow") == [{"target": "web"}] * 2
+    llmos("logs", "web", "-f", "--grep", "error", "--since", "5m", "--lines", "3", "--stream", "stderr")
+    asked = {"target": "web", "grep": "error", "since": "5m", "lines": 3, "stream": "stderr"}
+    assert daemon.asked("logs.follow")[-1] == asked
+
+
+def test_the_stream_of_logs_is_chosen(daemon: FakeDaemon, llmos: Command) -> None:
+    daemon.answers["logs"] = {"job": "web", "lines": ["bad"], "truncated": False}
+    assert llmos("logs", "web", "--stream", "stderr")[:2] == (0, "bad\n")
+    assert daemon.asked("logs") == [{"target": "web", "stream": "stderr"}]
+    code, _, err = llmos("logs", "web", "--stream", "stdin")
+    assert code == BadInput.exit_code and "stream" in err
 
 
 def test_events_are_one_a_line_and_end_when_the_daemon_does(daemon: FakeDaemon, llmos: Command) -> None:
@@ -415,9 +426,9 @@ def test_the_daemon_is_started_on_first_use(tmp_path: Path) -> None:
         "with FakeDaemon(Path(sys.argv[1]), answers): stop.wait(30)"
     )
     starter = (
-        "import sys; from llmos.cli import app, launch\n"
+        "import sys; from llmos.cli import launch, main\n"
         f"launch.daemon_command = lambda socket, state: [sys.executable, '-c', {daemon!r}, str(socket), str(state)]\n"
-        "app.main()"
+        "main()"
     )
     socket = tmp_path / "run" / "s"
     # A process of its own: it must end although the daemon that it started lives on.

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Daemon
 from llmos import Client
-from llmos.cli.app import run
+from llmos.cli import run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -45,7 +45,11 @@ def test_a_file_is_applied_once(llmos: Command, client: Client, tmp_path: Path) 
     file.write_text('[job.cli-web]\nargv = "sleep 600"\nenv = { TONE = "high" }\nmemory = "1G"\n')
     _, out, _ = llmos("apply", file)
     changed = out.splitlines()
-    assert changed[0] == "~ cli-web" and "      env.TONE: low → high" in changed and "      memory: - → 1G" in changed
+    assert (
+        changed[0] == "~ cli-web, with a restart"
+        and "      env.TONE: low → high" in changed
+        and "      memory: - → 1G" in changed
+    )
 
 
 def test_what_fails_is_shown_and_is_the_exit_code(llmos: Command, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fake_daemon import FakeDaemon, Pushed
-from llmos.cli.app import run
+from llmos.cli import run
 from llmos.errors import NeedsConfirmation, Unsupported
 from test_cli_terminal import PROMPT, Terminal, check_of, editor, ran
 

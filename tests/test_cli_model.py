@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmos.cli import model
-from llmos.cli.app import run
+from llmos.cli import model, run
 from llmos.errors import BadInput
-from nlui.learning.learned import learn
+from nlui.shipped import ship
 from nlui.training_model import write_random_model
 
 Command = Callable[..., tuple[int, str, str]]
@@ -70,18 +69,15 @@ def test_a_registered_file_is_forgotten_but_kept(llmos: Command, own_file: Path)
 
 
 @pytest.fixture
-def learned(tmp_path: Path) -> Path:
-    """A model that an adapter was learned for, by the settings' state folder."""
-    (tmp_path / "config").mkdir()
-    (tmp_path / "state").mkdir()
-    (tmp_path / "config/llmos.toml").write_text(f"state_dir = '{tmp_path / 'state'}'\n")
+def adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that an adapter is shipped for."""
     path = write_random_model(tmp_path / "own.gguf", "llama")
-    learn(tmp_path / "state", path)
+    ship(path, tmp_path / "trained", monkeypatch)
     return path
 
 
-def test_a_model_is_merged_with_its_adapter(llmos: Command, learned: Path, tmp_path: Path) -> None:
-    code, out, err = llmos("model", "pull", str(learned), "--json")
+def test_a_model_is_merged_with_its_adapter(llmos: Command, adapted: Path, tmp_path: Path) -> None:
+    code, out, err = llmos("model", "pull", str(adapted), "--json")
     assert (code, err) == (0, "")
     path = Path(json.loads(out)["merged"])
     assert path.is_file() and path.parent == tmp_path / "models/merged"
@@ -93,14 +89,14 @@ def test_a_model_is_merged_with_its_adapter(llmos: Command, learned: Path, tmp_p
     llmos("model", "pull", "own")
     assert path.is_file()
     assert llmos("model", "rm", "own")[0] == 0
-    assert not list(path.parent.iterdir()) and learned.is_file()
+    assert not list(path.parent.iterdir()) and adapted.is_file()
 
 
 def test_a_model_that_cannot_be_merged_is_used_all_the_same(
-    llmos: Command, learned: Path, monkeypatch: pytest.MonkeyPatch
+    llmos: Command, adapted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    code, out, err = llmos("model", "pull", str(learned), "--json")
+    code, out, err = llmos("model", "pull", str(adapted), "--json")
     assert code == 0 and json.loads(out)["merged"] is None
     assert "no room" in err and "unmerged" in err
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from llmos.cli.render import cell, shown
+from llmos.cli.layout import cell, layout
+from llmos.cli.render import drawn
 from llmos.cli.terminal_text import duration, moment, plain, size
 
 
@@ -93,5 +94,5 @@ _JSON = st.recursive(
 def test_any_value_can_be_shown(value: object, subject: str) -> None:
     console = Console(width=60, markup=False, highlight=False, emoji=False, force_terminal=False)
     with console.capture() as capture:
-        console.print(shown(value, subject))
+        console.print(drawn(layout(value, subject)))
     assert not set(capture.get()) & set("\x1b\x07\r")

@@ -14,8 +14,8 @@ import pytest
 
 from fake_daemon import FakeDaemon, Pushed
 from llmos import AsyncClient, Client
-from llmos.client import MAX_REQUEST_BYTES
 from llmos.client_source import callable_verbs
+from llmos.client_wire import MAX_REQUEST_BYTES
 from llmos.errors import BadInput, LlmosError, NeedsConfirmation, NotFound, TimedOut, Unavailable
 
 CHECK = {"plan": ["kill web"], "risk": "destroy", "risks": ["destroy"], "reasons": [], "hash": "h", "targets": []}

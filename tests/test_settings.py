@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmos import settings
+from llmos import default_paths, settings
 from llmos.errors import BadInput
 from llmos.settings import load
 
@@ -24,36 +24,36 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_places_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.default_config() == tmp_path / ".config/llmos/llmos.toml"
-    assert settings.default_state_dir() == tmp_path / ".local/state/llmos"
-    assert settings.default_socket() == tmp_path / ".local/state/llmos/llmosd.sock"
+    assert default_paths.default_config() == tmp_path / ".config/llmos/llmos.toml"
+    assert default_paths.default_state_dir() == tmp_path / ".local/state/llmos"
+    assert default_paths.default_socket() == tmp_path / ".local/state/llmos/llmosd.sock"
     for name in ("CONFIG_HOME", "STATE_HOME", "RUNTIME_DIR"):
         monkeypatch.setenv(f"XDG_{name}", f"/xdg/{name}")
-    assert settings.default_config() == Path("/xdg/CONFIG_HOME/llmos/llmos.toml")
-    assert settings.default_state_dir() == Path("/xdg/STATE_HOME/llmos")
-    assert settings.default_socket() == Path("/xdg/RUNTIME_DIR/llmos/llmosd.sock")
+    assert default_paths.default_config() == Path("/xdg/CONFIG_HOME/llmos/llmos.toml")
+    assert default_paths.default_state_dir() == Path("/xdg/STATE_HOME/llmos")
+    assert default_paths.default_socket() == Path("/xdg/RUNTIME_DIR/llmos/llmosd.sock")
 
 
 def test_a_relative_xdg_folder_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONFIG_HOME", "STATE_HOME", "RUNTIME_DIR"):
         monkeypatch.setenv(f"XDG_{name}", "relative")
-    assert settings.default_config() == tmp_path / ".config/llmos/llmos.toml"
-    assert settings.default_socket() == tmp_path / ".local/state/llmos/llmosd.sock"
+    assert default_paths.default_config() == tmp_path / ".config/llmos/llmos.toml"
+    assert default_paths.default_socket() == tmp_path / ".local/state/llmos/llmosd.sock"
 
 
 def test_the_places_of_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
-    assert settings.default_config() == Path("/etc/llmos/llmos.toml")
-    assert settings.default_state_dir() == Path("/var/lib/llmos")
-    assert settings.default_socket() == Path("/run/llmos/llmosd.sock")
+    assert default_paths.default_config() == Path("/etc/llmos/llmos.toml")
+    assert default_paths.default_state_dir() == Path("/var/lib/llmos")
+    assert default_paths.default_socket() == Path("/run/llmos/llmosd.sock")
 
 
 def test_the_environment_names_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMOS_SOCKET", "/elsewhere.sock")
     for uid in (0, 1000):
         monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
-        assert settings.default_socket() == Path("/elsewhere.sock")
+        assert default_paths.default_socket() == Path("/elsewhere.sock")
         assert load(Path("/dev/null")).socket == Path("/elsewhere.sock")
 
 

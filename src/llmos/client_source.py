@@ -32,11 +32,16 @@ say; `confirm` is the hash of a checked plan.
 
 # ruff: noqa: ASYNC109 - a verb's timeout is the daemon's to keep
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from __future__ import annotations
 
-from llmos.client_types import Allow, Explanation, JobInfo, JobLogs, JsonObject, WaitResult
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from llmos.client_types import Allow, Explanation, JobInfo, JobLogs, JsonObject, WaitResult
 
 
 def _given(arguments: JsonObject) -> JsonObject:

@@ -6,11 +6,16 @@ say; `confirm` is the hash of a checked plan.
 
 # ruff: noqa: ASYNC109 - a verb's timeout is the daemon's to keep
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from __future__ import annotations
 
-from llmos.client_types import Allow, Explanation, JobInfo, JobLogs, JsonObject, WaitResult
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from llmos.client_types import Allow, Explanation, JobInfo, JobLogs, JsonObject, WaitResult
 
 
 def _given(arguments: JsonObject) -> JsonObject:
@@ -155,10 +160,12 @@ class Verbs(ABC):
         self,
         *,
         state: Literal["running", "paused", "failed", "scheduled", "stopped"] | None = None,
+        names: Sequence[int | str] | None = None,
     ) -> list[JobInfo]:
         """Managed jobs."""
         arguments: JsonObject = {
             "state": state,
+            "names": names,
         }
         return cast("list[JobInfo]", self.call("jobs", **_given(arguments)))
 
@@ -169,6 +176,7 @@ class Verbs(ABC):
         lines: int | None = None,
         grep: str | None = None,
         since: str | None = None,
+        stream: Literal["stdout", "stderr"] | None = None,
     ) -> JobLogs:
         """Output of a job."""
         arguments: JsonObject = {
@@ -176,6 +184,7 @@ class Verbs(ABC):
             "lines": lines,
             "grep": grep,
             "since": since,
+            "stream": stream,
         }
         return cast("JobLogs", self.call("logs", **_given(arguments)))
 
@@ -209,6 +218,8 @@ class Verbs(ABC):
         health: JsonObject | None = None,
         restart_limit: JsonObject | None = None,
         restart_on: Sequence[int | str] | None = None,
+        restart_prevent: Sequence[int | str] | None = None,
+        success_exit: Sequence[int | str] | None = None,
         stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"] | None = None,
         stop_timeout: str | None = None,
         io: str | None = None,
@@ -218,6 +229,10 @@ class Verbs(ABC):
         umask: str | None = None,
         user: str | None = None,
         env_files: str | Sequence[str] | None = None,
+        missed: Literal["run-once", "skip"] | None = None,
+        overlap: Literal["skip", "queue", "replace"] | None = None,
+        output: Literal["file", "journald"] | None = None,
+        stderr: Literal["merged", "separate"] | None = None,
         allow: Allow | None = None,
         confirm: str | None = None,
     ) -> JobInfo:
@@ -243,6 +258,8 @@ class Verbs(ABC):
             "health": health,
             "restart_limit": restart_limit,
             "restart_on": restart_on,
+            "restart_prevent": restart_prevent,
+            "success_exit": success_exit,
             "stop_signal": stop_signal,
             "stop_timeout": stop_timeout,
             "io": io,
@@ -252,6 +269,10 @@ class Verbs(ABC):
             "umask": umask,
             "user": user,
             "env_files": env_files,
+            "missed": missed,
+            "overlap": overlap,
+            "output": output,
+            "stderr": stderr,
             "allow": allow,
             "confirm": confirm,
         }
@@ -603,10 +624,12 @@ class AsyncVerbs(ABC):
         self,
         *,
         state: Literal["running", "paused", "failed", "scheduled", "stopped"] | None = None,
+        names: Sequence[int | str] | None = None,
     ) -> list[JobInfo]:
         """Managed jobs."""
         arguments: JsonObject = {
             "state": state,
+            "names": names,
         }
         return cast("list[JobInfo]", await self.call("jobs", **_given(arguments)))
 
@@ -617,6 +640,7 @@ class AsyncVerbs(ABC):
         lines: int | None = None,
         grep: str | None = None,
         since: str | None = None,
+        stream: Literal["stdout", "stderr"] | None = None,
     ) -> JobLogs:
         """Output of a job."""
         arguments: JsonObject = {
@@ -624,6 +648,7 @@ class AsyncVerbs(ABC):
             "lines": lines,
             "grep": grep,
             "since": since,
+            "stream": stream,
         }
         return cast("JobLogs", await self.call("logs", **_given(arguments)))
 
@@ -657,6 +682,8 @@ class AsyncVerbs(ABC):
         health: JsonObject | None = None,
         restart_limit: JsonObject | None = None,
         restart_on: Sequence[int | str] | None = None,
+        restart_prevent: Sequence[int | str] | None = None,
+        success_exit: Sequence[int | str] | None = None,
         stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"] | None = None,
         stop_timeout: str | None = None,
         io: str | None = None,
@@ -666,6 +693,10 @@ class AsyncVerbs(ABC):
         umask: str | None = None,
         user: str | None = None,
         env_files: str | Sequence[str] | None = None,
+        missed: Literal["run-once", "skip"] | None = None,
+        overlap: Literal["skip", "queue", "replace"] | None = None,
+        output: Literal["file", "journald"] | None = None,
+        stderr: Literal["merged", "separate"] | None = None,
         allow: Allow | None = None,
         confirm: str | None = None,
     ) -> JobInfo:
@@ -691,6 +722,8 @@ class AsyncVerbs(ABC):
             "health": health,
             "restart_limit": restart_limit,
             "restart_on": restart_on,
+            "restart_prevent": restart_prevent,
+            "success_exit": success_exit,
             "stop_signal": stop_signal,
             "stop_timeout": stop_timeout,
             "io": io,
@@ -700,6 +733,10 @@ class AsyncVerbs(ABC):
             "umask": umask,
             "user": user,
             "env_files": env_files,
+            "missed": missed,
+            "overlap": overlap,
+            "output": output,
+            "stderr": stderr,
             "allow": allow,
             "confirm": confirm,
         }

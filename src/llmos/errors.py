@@ -19,9 +19,13 @@ Each carries `code`, a stable word for programs; `number`, its JSON-RPC code; `e
 returns; and a message that says what is wrong and what to do.
 """
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-from pydantic import JsonValue
+import errno
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue  # which takes longer to load than a command takes to run
 
 
 class LlmosError(Exception):
@@ -141,6 +145,22 @@ class Ambiguous(LlmosError):
     code = "ambiguous"
     number = -32010
     exit_code = 12
+
+
+_WANTS = {
+    errno.EMFILE: "llmosd has no file descriptor left",
+    errno.ENFILE: "the machine has no file descriptor left",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOMEM: "no memory is left",
+}
+
+
+def want(error: Exception) -> Unavailable | None:
+    """What a person is told of an error of the system that means that something has run out; None of any other."""
+    if isinstance(error, OSError) and error.errno in _WANTS:
+        return Unavailable(f"{_WANTS[error.errno]} ({error}); try again")
+    return None
 
 
 def _tree(root: type[LlmosError]) -> list[type[LlmosError]]:

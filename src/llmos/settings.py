@@ -1,40 +1,13 @@
 """Settings: where things lie and the choices a person can make, from defaults, a TOML file and the command line."""
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmos.default_paths import default_config, default_socket, default_state_dir
 from llmos.errors import BadInput
-
-
-def _xdg(variable: str, fallback: str) -> Path:
-    value = os.environ.get(variable, "")
-    return Path(value) if value.startswith("/") else Path.home() / fallback
-
-
-def default_config() -> Path:
-    """The settings file: /etc/llmos/llmos.toml as root, else $XDG_CONFIG_HOME/llmos/llmos.toml."""
-    return (
-        Path("/etc/llmos/llmos.toml") if os.geteuid() == 0 else _xdg("XDG_CONFIG_HOME", ".config") / "llmos/llmos.toml"
-    )
-
-
-def default_state_dir() -> Path:
-    """Where the journal and the logs lie: /var/lib/llmos as root, else $XDG_STATE_HOME/llmos."""
-    return Path("/var/lib/llmos") if os.geteuid() == 0 else _xdg("XDG_STATE_HOME", ".local/state") / "llmos"
-
-
-def default_socket() -> Path:
-    """Where the daemon listens: $LLMOS_SOCKET, else /run/llmos as root, $XDG_RUNTIME_DIR/llmos, or the state folder."""
-    if named := os.environ.get("LLMOS_SOCKET"):
-        return Path(named)
-    if os.geteuid() == 0:
-        return Path("/run/llmos/llmosd.sock")
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return (Path(runtime) / "llmos" if runtime.startswith("/") else default_state_dir()) / "llmosd.sock"
 
 
 class _Section(BaseModel):
@@ -85,6 +58,18 @@ class LearnSettings(_Section):
     """Cases whose share of right plans may fall by a point at most; a sample of generated ones when absent."""
 
 
+class SchedulerSettings(_Section):
+    """Who gets how much of the machine while it is short."""
+
+    enabled: bool = True
+    scope: Literal["jobs", "own", "all"] = "jobs"
+    """Whom it may slow down: managed jobs; also heavy processes of the user that llmosd runs as; or, as root, of all."""
+    policy: Literal["las", "hybrid", "learned"] = "learned"
+    """Who goes first: least attained service, that with the Gittins index, or what was learned where there is such."""
+    starvation_seconds: float = Field(default=60, ge=1)
+    """The longest that something which wants a processor goes without any."""
+
+
 class Settings(_Section):
     """All settings of one daemon."""
 
@@ -96,6 +81,7 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     jobs: JobSettings = JobSettings()
     learn: LearnSettings = LearnSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
 
 
 def load(config: Path | None = None, **overrides: Any) -> Settings:

@@ -85,15 +85,19 @@ def test_every_shape_of_the_file(imported: Import, text: str) -> None:
     ("text", "message"),
     [
         (
-            "module.exports = {\n  apps: [{ script: process.env.APP }]\n}",
-            r'config\.js:2: "process.*\(process\.env\.APP\) is code',
+            "module.exports = {\n  apps: [{ script: os.env.APP }]\n}",
+            r'config\.js:2: "os.*\(os\.env\.APP\) is code',
         ),
+        ("module.exports = { script: process.env.APP }", "it holds no apps"),
         ("const path = require('path')\nmodule.exports = {}", r"config\.js:1: .*const.* is code.*node -p"),
         ("module.exports = { a: `x${1}` }", "a template that has to be run"),
+        ("module.exports = { a: `x${name}` }", r"\(name\) is code"),
+        ("module.exports = { a: 1 + 2 }", "has no text before it"),
+        ("module.exports = {apps: [{script: 'a.js', stop_exit_codes: ['0']}]}", "no list of exit codes"),
         ("module.exports = { a: 'half }", "a string that does not end"),
         ("module.exports = { a 1 }", "where a colon after a belongs"),
         ("module.exports = { a: 1 b: 2 }", "where a comma or } belongs"),
-        ("module.exports = { a: 1 } + 2", "more than one value"),
+        ("module.exports = { a: 1 } 2", "more than one value"),
         ("module.exports = {", "the end of the file stands where a key belongs"),
         ("module.exports = {apps: []}", "it holds no apps"),
         ("module.exports = {apps: [{script: 'a.js', instances: 'some'}]}", "instances: write a number"),
@@ -114,10 +118,20 @@ def test_errors_say_where_and_what_to_do(imported: Import, text: str, message: s
         (r"""['a\'b', "c\"d\n", `e\u0041\u{1F600}\x41`]""", ["a'b", 'c"d\n', "eA\U0001f600A"]),
         ("{a: null, 'b-c': undefined, 7: true, $d_: [],}", {"a": None, "b-c": None, "7": True, "$d_": []}),
         ("// first\nexport default {/* in */ a: 1 // last\n}", {"a": 1}),
+        ("[__dirname + '/logs', `${__dirname}/a\\n${true}`, 'at ' + 1]", ["/srv/logs", "/srv/a\ntrue", "at 1"]),
+        ("[process.env.PORT || 3000, process.env.HOST ?? 'here', process.env.EMPTY || 7]", ["80", "here", 7]),
+        ("[process.env.EMPTY ?? 7, null ?? false || 'last']", ["", "last"]),
     ],
 )
 def test_literals(text: str, value: object) -> None:
-    assert javascript.parse(text) == value
+    assert javascript.parse(text, "/srv", {"PORT": "80", "EMPTY": ""}) == (value, [])
+
+
+def test_variables_that_are_not_set_are_told() -> None:
+    text = "[process.env.A, process.env.B || 1, process.env.C + 'x', process.env.D ?? process.env.E]"
+    with pytest.raises(javascript.NotData, match="has no text before it"):
+        javascript.parse(text)
+    assert javascript.parse(text, environ={"C": "c"}) == ([None, 1, "cx", None], ["A", "E"])
 
 
 def test_what_is_nested_too_deep_is_refused() -> None:

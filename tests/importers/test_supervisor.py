@@ -90,16 +90,17 @@ def test_a_site_with_groups_expansions_and_environment(imported: Import, tmp_pat
         "DEBUG": "0",
     }
     assert (gunicorn["restart"], gunicorn["stop_signal"], gunicorn["umask"]) == ("on-failure", "QUIT", "022")
+    assert gunicorn["success_exit"] == [3] and "success_exit" not in beat
     assert beat["argv"][-1] == f"{tmp_path}/beat-site.db" and beat["umask"] == "027"
     assert lost(source) == {
         "[unix_http_server]",
         "[rpcinterface:supervisor]",
         "[supervisord] nodaemon",
         "[group:site] programs=gunicorn,beat",
+        "[group:site] priority=999",
         "[eventlistener:memmon]",
         "[program:gunicorn] startsecs=10",
         "[program:gunicorn] priority=100",
-        "[program:gunicorn] exitcodes=0,3",
         "[program:migrate] autostart=false",
         "environment",
     }

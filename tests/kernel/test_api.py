@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conftest import Daemon, needs_root
+from llmos.kernel.api import MAX_IN_FLIGHT
 from llmos.kernel.methods import METHODS
 
 Eventually = Callable[[Callable[[], object]], Any]
@@ -168,6 +169,14 @@ def test_many_lines_at_once_hold_nobody_up(daemon: Daemon, raw: Raw) -> None:
     for _ in range(20_000):
         assert flood.read()["error"]["code"] == -32600
     flood.close()
+
+
+def test_a_caller_with_as_many_requests_as_it_may_have_is_heard_again(daemon: Daemon, raw: Raw) -> None:
+    raw.ask({"id": 1, "method": "run", "params": {"argv": ["sleep", "600"], "name": "nap"}})
+    wait = {"method": "wait", "params": {"target": "nap", "timeout": "1s"}}
+    raw.send(*({"id": number, **wait} for number in range(MAX_IN_FLIGHT)))
+    assert {raw.read()["id"] for _ in range(MAX_IN_FLIGHT)} == set(range(MAX_IN_FLIGHT))
+    assert raw.ask({"id": "after", "method": "jobs"})["id"] == "after"
 
 
 def test_500_connections_and_a_working_one(daemon: Daemon, raw: Raw) -> None:

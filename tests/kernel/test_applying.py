@@ -70,6 +70,68 @@ def test_limits_priority_and_schedule_are_set_in_place(call: Call, tmp_path: Pat
     assert call("jobs.apply", jobs={"steady": nap(tmp_path)})["plan"] == []
 
 
+def test_how_it_is_restarted_checked_and_bounded_changes_live(
+    call: Call, tmp_path: Path, eventually: Eventually
+) -> None:
+    first = nap(tmp_path, health={"exec": ["true"], "interval": "1s"}, timeout="1h", restart="always")
+    call("jobs.apply", jobs={"lively": first})
+    before = state_of(call, "lively")
+    second = nap(
+        tmp_path, restart="on-failure", restart_limit={"restarts": 3}, restart_prevent=[64], success_exit=["USR1"],
+        health={"exec": ["false"], "interval": "1s", "failures": 2, "then": "stop"}, stop_signal="INT",
+        stop_timeout="2s", missed="skip", overlap="replace", memory="1G",
+    )  # fmt: skip
+    looked = call("jobs.apply", jobs={"lively": second}, dry_run=True)
+    [change] = looked["changes"]
+    assert (change["how"], change["lines"], looked["risk"]) == ("live", ["limit lively memory=1G"], "change")
+    assert change["fields"]["restart"] == {"from": "always", "to": "on-failure"}
+    done = call("jobs.apply", jobs={"lively": second}, confirm=looked["hash"])
+    assert done["ok"] and state_of(call, "lively")["pid"] == before["pid"]
+    assert call("jobs.apply", jobs={"lively": second})["changes"] == []
+    assert call("jobs.export", names=["lively"]) == {"lively": second}
+    eventually(lambda: state_of(call, "lively")["state"] == "failed")  # by the new check
+    assert "health check failed 2 times" in call("why", target="lively")["sentence"]
+
+
+def test_a_timeout_that_changes_live_counts_from_the_start(call: Call, tmp_path: Path, eventually: Eventually) -> None:
+    call("jobs.apply", jobs={"bounded": nap(tmp_path, timeout="1h")})
+    pid = state_of(call, "bounded")["pid"]
+    eventually(lambda: time.time() - psutil.Process(pid).create_time() > 1.2)
+    done = call("jobs.apply", jobs={"bounded": nap(tmp_path)})
+    assert (done["plan"], done["changes"][0]["how"], done["risk"], done["ok"]) == ([], "live", "change", True)
+    call("jobs.apply", jobs={"bounded": nap(tmp_path, timeout="1s")})
+    eventually(lambda: state_of(call, "bounded")["state"] == "stopped")
+    assert "timeout of 1 s" in call("why", target="bounded")["sentence"]
+
+
+def test_a_live_change_is_in_the_history_and_can_be_undone(call: Call, tmp_path: Path) -> None:
+    call("jobs.apply", jobs={"undone": nap(tmp_path, restart="always", stop_timeout="5s")})
+    pid = state_of(call, "undone")["pid"]
+    call("jobs.apply", jobs={"undone": nap(tmp_path, restart="never")})
+    event = next(each for each in call("why", target="undone")["events"] if each["kind"] == "job.changed")
+    assert event["body"]["fields"]["restart"] == {"from": "always", "to": "never"}
+    call("undo")
+    undone = state_of(call, "undone")
+    assert (undone["pid"], undone["restart"], undone["stop_timeout"]) == (pid, "always", "5s")
+
+
+def test_what_restarts_what_starts_and_what_changes_live_is_said(call: Call, tmp_path: Path) -> None:
+    first: dict[str, Table] = {
+        "restarts": nap(tmp_path),
+        "lives": nap(tmp_path),
+        "starts": {"argv": ["true"], "cwd": str(tmp_path)},
+        "waits": nap(tmp_path, at="03:00"),
+    }
+    call("jobs.apply", jobs=first)
+    call("wait", target="starts")
+    changed = {name: {**table, "umask": "027"} for name, table in first.items()}
+    changed["lives"] = {**first["lives"], "restart": "always"}
+    answer = call("jobs.apply", jobs=changed, dry_run=True)
+    assert {change["job"]: change.get("how") for change in answer["changes"]} == {
+        "restarts": "restart", "lives": "live", "starts": "start", "waits": None,
+    }  # fmt: skip
+
+
 def test_what_cannot_be_set_in_place_is_stopped_and_run_anew(call: Call, tmp_path: Path) -> None:
     call("jobs.apply", jobs={"moved": nap(tmp_path, env={"A": "1"})})
     pid = state_of(call, "moved")["pid"]
@@ -235,6 +297,9 @@ tables = st.fixed_dictionaries(
         "umask": st.sampled_from(["027", "0077"]),
         "stop_signal": st.sampled_from(["INT", "QUIT"]),
         "stop_timeout": st.sampled_from(["1s", "5m"]),
+        "success_exit": st.lists(st.sampled_from([3, 143, "TERM"]), min_size=1, unique=True),
+        "missed": st.just("skip"),
+        "overlap": st.sampled_from(["queue", "replace"]),
     },
 )
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from llmos.errors import BadInput
+from llmos.kernel import caller
 from llmos.kernel.caller import Caller
 
 ME = (os.getuid(), os.getgid())
@@ -114,3 +116,16 @@ def test_a_process_that_may_not_be_read() -> None:
     caller = Caller(*ME, 1)
     assert caller.cwd() == caller.home()
     assert caller.environment()["HOME"] == caller.home()
+
+
+def test_an_environment_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
+    """Of one above 1 MiB, the rest was left out, and the last variable cut."""
+    large = {f"BIG_{number}": "z" * 65_500 for number in range(18)}
+    process = started(env=large)
+    try:
+        eventually(lambda: of(process).environment() == large)
+        monkeypatch.setattr(caller, "MAX_ENVIRONMENT_BYTES", 1_000_000)
+        with pytest.raises(BadInput, match="env -i"):
+            of(process).environment()
+    finally:
+        end(process)

@@ -4,6 +4,7 @@ import os
 import pwd
 import resource
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from conftest import needs_root
 from llmos.errors import BadInput, Forbidden, LlmosError, NotFound
 from llmos.machine.cgroup import Cgroups
+from llmos.machine.identity import Identity
 
 Call = Callable[..., Any]
 Eventually = Callable[[Callable[[], object]], Any]
 
-CONTROLLERS = Cgroups.probe().controllers
+CGROUPS = Cgroups.probe()
+CONTROLLERS = CGROUPS.controllers
 
 
 def needs(controller: str) -> pytest.MarkDecorator:
@@ -52,6 +55,53 @@ def test_open_files_niceness_and_umask(call: Call) -> None:
     [again] = call("restart", target="bounded")
     assert status(again["pid"], "Umask") == ["0027"]
     call("stop", target="bounded")
+
+
+@needs("memory")
+@needs("cpu")
+@needs("io")
+@needs("pids")
+def test_every_limit_of_a_group_holds_from_the_start_and_goes_with_its_definition(call: Call) -> None:
+    v1 = CGROUPS.means("memory") == "cgroup v1"
+
+    def bound(pid: int, controller: str, first: str, second: str) -> str:
+        place = CGROUPS.place(Identity.of(pid), controller)
+        return (place / (first if v1 else second)).read_text().strip() if place.name == "fenced.group" else ""
+
+    def bounds(pid: int) -> list[str]:
+        return [
+            bound(pid, "memory", "memory.limit_in_bytes", "memory.max"),
+            bound(pid, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0],
+            bound(pid, "cpu", "cpu.shares", "cpu.weight"),
+            bound(pid, "pids", "pids.max", "pids.max"),
+        ]
+
+    given = {"memory": "256M", "cpu": 0.5, "pids": 9, "io": "1M", "priority": "low"}
+    pid = call("run", name="fenced", argv=["sleep", "600"], **given)["pid"]
+    assert bounds(pid) == [str(256 << 20), "50000", "102" if v1 else "10", "9"]
+    assert str(1 << 20) in bound(pid, "io", "blkio.throttle.write_bps_device", "io.max")
+    call("limit", target="fenced", cpu=0.25, memory="128M")
+    assert bounds(pid)[:2] == [str(128 << 20), "25000"]
+    call("stop", target="fenced")
+
+    pid = call("run", name="fenced", argv=["sleep", "600"], cpu=1)["pid"]
+    assert bounds(pid) == ["", "100000", "1024", ""] if v1 else ["max", "100000", "100", "max"]
+    assert bound(pid, "io", "blkio.throttle.write_bps_device", "io.max") == ""
+    call("stop", target="fenced")
+
+
+def test_a_job_that_is_deaf_to_term_ends_with_all_its_children(call: Call, tmp_path: Path) -> None:
+    deaf = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    deaf += "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0: pass\n else: os._exit(0)\n"
+    deaf += f"open(r'{tmp_path}/' + str(os.getpid()), 'w').close()\nprint('deaf', flush=True)\ntime.sleep(600)"
+    call("run", name="deaf", argv=[sys.executable, "-c", deaf], stop_timeout="1s", ready={"log": "deaf"})
+    while len(list(tmp_path.iterdir())) < 2:
+        time.sleep(0.02)
+    [stopped] = call("stop", target="deaf")
+    assert (stopped["state"], stopped["exit_signal"]) == ("stopped", 9)
+    for file in tmp_path.iterdir():
+        while Path(f"/proc/{file.name}").exists():
+            time.sleep(0.02)
 
 
 @needs("pids")
@@ -163,6 +213,30 @@ def test_why_tells_a_kill_for_want_of_memory_from_any_other(call: Call, main: bo
     ended = call("wait", target=name)
     assert ended["reason"] == "killed by signal 9"
     assert "memory" not in call("why", target=name)["sentence"]
+
+
+@needs("memory")
+@needs_root
+def test_why_tells_its_own_limit_from_that_of_a_group_above_it(call: Call, eventually: Eventually) -> None:
+    if CGROUPS.means("memory") == "cgroup v2":
+        pytest.skip("a v2 group with processes of its own takes no further group")
+    eats = "input(); held = bytearray(200 << 20)\nfor at in range(0, len(held), 4096): held[at] = 1"
+    fifo = f"/tmp/llmos-test-{os.getpid()}"
+    os.mkfifo(fifo)
+    argv = ["sh", "-c", f'exec "{sys.executable}" -c "$0" < {fifo}', eats]
+    call("run", name="outgrown", argv=argv)  # no limit of its own, and so no group that would count
+    with open(fifo, "w") as pipe:
+        pid = call("show", target="outgrown")["pid"]
+        above = Path("/sys/fs/cgroup/memory") / f"llmos-test-{os.getpid()}"
+        above.mkdir()
+        (above / "memory.limit_in_bytes").write_text(str(48 << 20))
+        (above / "cgroup.procs").write_text(str(pid))
+        pipe.write("\n")
+    os.unlink(fifo)
+    assert call("wait", target="outgrown", timeout="60s")["reason"] == "killed by signal 9, out of memory"
+    assert "a control group that it is in reached its limit" in call("why", target="outgrown")["sentence"]
+    eventually(lambda: not (above / "cgroup.procs").read_text())
+    above.rmdir()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from conftest import Daemon, running
+from llmos.errors import ModelError
+from llmos.kernel import doctor
 from llmos.nlui import merged, models
-from nlui.learning.learned import learn
+from llmos.settings import ModelSettings, Settings
+from nlui.shipped import ship
 from nlui.training_model import write_random_model
 
 
@@ -29,18 +32,22 @@ def row(daemon: Daemon, check: str) -> dict[str, Any] | None:
         return {row["check"]: dict(row) for row in client.call("doctor")}.get(check)
 
 
-def test_a_merged_model_that_is_missing_is_named_with_the_command_that_makes_it(llmosd: Daemon, base: Path) -> None:
+def test_a_model_without_an_adapter_needs_no_merging(llmosd: Daemon) -> None:
     assert row(llmosd, "merged model") == {
         "check": "merged model",
         "ok": True,
         "detail": "none: there is no adapter for this model",
         "remedy": "",
     }
-    adapter = learn(llmosd.state_dir, base)
-    missing = row(llmosd, "merged model")
-    assert missing is not None and not missing["ok"] and missing["remedy"] == f"llmos model pull {base}"
+
+
+def test_whether_an_adapter_is_merged_is_told(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = ship(base, tmp_path / "trained", monkeypatch)
+    settings = Settings(state_dir=tmp_path, model=ModelSettings(name=str(base)))
+    with pytest.raises(ModelError, match="not merged"):
+        doctor._merged(settings)
     path = merged.make(models.locate(str(base)), adapter)
-    assert row(llmosd, "merged model") == {"check": "merged model", "ok": True, "detail": str(path), "remedy": ""}
+    assert doctor._merged(settings) == str(path)
 
 
 def test_without_the_model_nothing_is_said_of_a_merged_one(llmosd: Daemon, base: Path) -> None:

@@ -231,7 +231,8 @@ async def test_a_file_that_is_spoilt_is_set_aside(path: Path, damage: str) -> No
     assert journal.set_aside is not None
     assert journal.set_aside.read_bytes()[:16] == data[:16]
     assert journal.problem
-    assert await journal.jobs() == {}
+    assert await journal.jobs() == {"web": {"name": "web", "argv": ["x" * 200]}}  # from its copy
+    assert await journal.events() == []
     journal.note("x", "web", None, {})
     await journal.flush()
     await journal.close()

@@ -2,13 +2,15 @@
 
 import errno
 import os
-import time
 from pathlib import Path
 
 import pytest
 
+from kernel.file_systems import fill, mounted
 from llmos.kernel import log_file
-from llmos.kernel.log_file import BLOCK_BYTES, MAX_LINE_BYTES, LogFile
+from llmos.kernel.log_file import LogFile, last_lines
+from llmos.kernel.log_lines import BLOCK_BYTES, MAX_LINE_BYTES
+from llmos.machine.clocks import BOOT, WALL
 
 BOUND = 256 * 1024
 
@@ -25,10 +27,28 @@ def write(file: LogFile, data: bytes) -> None:
         out.write(data)
 
 
-def lines(file: LogFile, count: int = 100, grep: str | None = None, since: float | None = None) -> list[str]:
-    found = file.read(count, grep, since)["lines"]
-    assert isinstance(found, list)
-    return found
+def lines(file: LogFile, count: int = 100, grep: str | None = None, age: float | None = None) -> list[str]:
+    return last_lines([file], count, grep, None if age is None else BOOT.now() - age).lines
+
+
+class Clocks:
+    """The clocks in place of the kernel's, which must not be set here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.boot, self.wall = 1000.0, 1_000_000.0
+        self.boot_id = "11111111-2222"
+        monkeypatch.setattr(BOOT, "now", lambda: self.boot)
+        monkeypatch.setattr(WALL, "now", lambda: self.wall)
+        monkeypatch.setattr(log_file, "boot_id", lambda: self.boot_id)
+
+    def go_on(self, seconds: float) -> None:
+        self.boot += seconds
+        self.wall += seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    return Clocks(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +76,8 @@ def test_the_last_lines_across_blocks(file: LogFile) -> None:
     write(file, "\n".join(wanted).encode() + b"\n")
     assert file.path.stat().st_size > 3 * BLOCK_BYTES
     assert lines(file, 10**6) == wanted
-    assert file.read(3, None, None) == {"lines": wanted[-3:], "truncated": True}
+    last = last_lines([file], 3)
+    assert (last.lines, last.truncated, last.ends) == (wanted[-3:], True, [file.path.stat().st_size])
     assert lines(file, 2, grep="line 1999") == wanted[-2:]
     assert lines(file, 2, grep="line 7 ") == ["line 7 xxxxxxx"]
     assert lines(file, 2, grep="absent") == []
@@ -73,53 +94,118 @@ def test_a_line_of_a_megabyte_comes_in_pieces_and_nothing_is_lost(file: LogFile,
 
 def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "none.log")
-    assert file.read(5, None, 0.0) == {"lines": [], "truncated": False}
+    last = last_lines([file], 5, None, 10)
+    assert (last.lines, last.truncated, last.ends) == ([], False, [0])
     assert file.read_from(7) == (7, b"")
     assert file.length() == 0
     file.take_in(BOUND)
     file.remove()
 
 
-def test_since_gives_what_is_not_older_and_marks_outlive_the_daemon(
-    file: LogFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: clock[0])
+def test_what_is_not_older_than_that_and_marks_outlive_the_daemon(file: LogFile, clocks: Clocks) -> None:
     for word in ("a", "b", "c"):
         write(file, f"{word}\n".encode())
         file.take_in(BOUND)
-        clock[0] += 10
-    assert lines(file, since=0.0) == ["a", "b", "c"]
-    assert lines(file, since=1000.0) == ["a", "b", "c"]
-    assert lines(file, since=1000.5) == ["b", "c"]
-    assert lines(file, since=1015.0) == ["c"]
-    assert lines(file, since=1020.5) == []
+        clocks.go_on(10)
+    assert lines(file, age=1000) == ["a", "b", "c"]
+    assert lines(file, age=30) == ["a", "b", "c"]
+    assert lines(file, age=29.5) == ["b", "c"]
+    assert lines(file, age=15) == ["c"]
+    assert lines(file, age=9.5) == []
     write(file, b"d\n")
-    assert lines(file, since=1020.5) == ["d"], "what has not been looked at yet is new"
+    assert lines(file, age=9.5) == ["d"], "what has not been looked at yet is new"
 
     again = LogFile(file.path)
-    clock[0] = 2000.0
+    clocks.go_on(970)
     again.make(os.getuid(), os.getgid())
     again.take_in(BOUND)
-    assert lines(again, since=1015.0) == ["c", "d"]
-    assert lines(again, since=1999.0) == ["d"], "written while nobody looked: not older than that, as far as is known"
+    assert lines(again, age=985) == ["c", "d"]
+    assert lines(again, age=1) == ["d"], "written while nobody looked: not older than that, as far as is known"
 
 
-def test_marks_are_bounded_and_those_of_now_stay_exact(file: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jump", [-86400, 86400])
+def test_a_clock_that_is_set_changes_nothing(file: LogFile, clocks: Clocks, jump: float) -> None:
+    for number in range(6):
+        write(file, b"%d\n" % number)
+        file.take_in(BOUND)
+        clocks.go_on(10)
+        clocks.wall += jump if number == 2 else 0
+    for known in (file, LogFile(file.path)):
+        assert lines(known, age=25) == ["4", "5"]
+        assert lines(known, age=45) == ["2", "3", "4", "5"]
+
+
+def test_after_a_boot_the_wall_clock_tells_how_old_it_is(file: LogFile, clocks: Clocks) -> None:
+    for number in range(3):
+        write(file, b"%d\n" % number)
+        file.take_in(BOUND)
+        clocks.go_on(10)
+    clocks.boot, clocks.boot_id = 5.0, "33333333-4444"
+    clocks.wall += 60
+    again = LogFile(file.path)
+    write(file, b"3\n")
+    again.take_in(BOUND)
+    clocks.go_on(100)
+    for known in (again, LogFile(file.path)):
+        assert lines(known, age=99) == []
+        assert lines(known, age=101) == ["3"]
+        assert lines(known, age=171) == ["2", "3"]
+        assert lines(known, age=181) == ["1", "2", "3"]
+
+    clocks.boot, clocks.boot_id, clocks.wall = 5.0, "55555555-6666", 10.0  # no battery, no network yet
+    again = LogFile(file.path)
+    write(file, b"4\n")
+    again.take_in(BOUND)
+    clocks.go_on(50)
+    assert lines(again, age=49) == []
+    assert lines(again, age=51)[-1] == "4"
+    clocks.wall = 2_000_000.0
+    assert lines(again, age=49) == []
+
+
+def test_marks_are_bounded_and_those_of_now_stay_exact(
+    file: LogFile, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(log_file, "MAX_MARKS", 64)
-    clock = [0.0]
-    monkeypatch.setattr(time, "time", lambda: clock[0])
     for number in range(1000):
-        clock[0] += 1
+        clocks.go_on(1)
         write(file, f"{number + 1}\n".encode())
         file.take_in(BOUND)
         assert len(file.marks) <= 65
-        assert file.marks_path.stat().st_size <= 65 * 16
-    assert lines(file, 2000, since=990.0) == [str(number) for number in range(990, 1001)]
-    far = lines(file, 2000, since=500.0)
-    assert far[-1] == "1000"
-    assert int(far[0]) <= 500
-    assert LogFile(file.path).read(1, None, 0.0)["lines"] == ["1000"]
+        assert file.marks_path.stat().st_size <= 66 * 16
+    for known in (file, LogFile(file.path)):
+        assert lines(known, 2000, age=10) == [str(number) for number in range(990, 1001)]
+        far = lines(known, 2000, age=500)
+        assert far[-1] == "1000"
+        assert int(far[0]) <= 500
+    assert lines(LogFile(file.path), 1, age=1000) == ["1000"]
+
+
+def test_marks_that_were_torn_are_written_anew(file: LogFile, clocks: Clocks) -> None:
+    write(file, b"a\n")
+    file.take_in(BOUND)
+    with file.marks_path.open("ab") as marks:
+        marks.write(b"half")
+    clocks.go_on(10)
+    again = LogFile(file.path)
+    write(file, b"b\n")
+    again.take_in(BOUND)
+    assert lines(LogFile(file.path), age=5) == ["b"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_full_disk_keeps_no_log_from_its_bound(tmp_path: Path, clocks: Clocks) -> None:
+    with mounted(tmp_path, "tmpfs", "size=1M") as folder:
+        file = LogFile(folder / "web.log")
+        file.make(os.getuid(), os.getgid())
+        fill(file.path)
+        with pytest.raises(OSError, match="No space left"):
+            file.take_in(BOUND)
+        assert file.path.stat().st_blocks * 512 <= BOUND + BOUND // 4
+        clocks.go_on(10)
+        write(file, b"\nlast\n")
+        file.take_in(BOUND)
+        assert lines(LogFile(file.path), age=5) == ["", "last"]
 
 
 def test_spoilt_marks_do_no_harm(file: LogFile) -> None:
@@ -148,21 +234,6 @@ def test_the_head_is_given_back_and_the_first_line_is_a_whole_one(file: LogFile)
     assert offset > 5
 
 
-def test_it_is_emptied_where_the_file_system_cannot_punch(file: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_file, "punch_hole", lambda descriptor, length: errno.EOPNOTSUPP)
-    writer = os.open(file.path, os.O_APPEND | os.O_WRONLY)
-    os.write(writer, b"old\n" * 100_000)
-    file.take_in(BOUND)
-    assert file.path.stat().st_size == 0
-    assert file.marks == []
-    os.write(writer, b"new\n")
-    os.close(writer)
-    file.take_in(BOUND)
-    assert lines(file, since=0.0) == ["new"]
-    assert file.read_from(10**6) == (10**6, b"")
-    assert file.beginnings == 2
-
-
 def test_another_failure_of_punching_is_said(file: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_file, "punch_hole", lambda descriptor, length: errno.EIO)
     write(file, b"x" * 2 * BOUND)
@@ -177,7 +248,7 @@ def test_a_file_that_shrinks_begins_anew(file: LogFile) -> None:
     write(file, b"c\n")
     file.take_in(BOUND)
     assert [end for _, end in file.marks] == [2]
-    assert lines(file, since=0.0) == ["c"]
+    assert lines(file, age=10) == ["c"]
 
 
 def test_a_symbolic_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
@@ -188,7 +259,7 @@ def test_a_symbolic_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     file.path.symlink_to(secret)
     for act in (
         lambda: file.make(65534, 65534),
-        lambda: file.read(5, None, None),
+        lambda: last_lines([file], 5),
         lambda: file.read_from(0),
         lambda: file._bound(8192),
     ):

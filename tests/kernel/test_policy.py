@@ -13,7 +13,7 @@ from llmos.plan.language import parse_line
 from llmos.settings import PolicySettings
 from llmos.syscalls import SYSCALLS, Risk
 
-AROUND = Surroundings(own=frozenset([700]), ancestors=frozenset([800, 801]), argv_of={"evil": ["rm", "-rf", "/"]})
+AROUND = Surroundings(own=frozenset([700]), ancestors=frozenset([800, 801]))
 ABSENT = 4194304
 """No pid: above the highest that Linux gives."""
 
@@ -23,7 +23,7 @@ def process(pid: int = ABSENT, name: str = "node") -> ProcessTarget:
 
 
 def job(name: str = "web", pid: int | None = None) -> JobTarget:
-    return JobTarget(name, 1000, None, pid, None, (name,))
+    return JobTarget(name, 1000, None, pid, None, ("rm", "-rf", "/") if name == "evil" else (name,))
 
 
 def weigh(line: str, *targets: Resolved, then: list[Resolved] | None = None, **settings: Any) -> Assessment:

@@ -149,9 +149,9 @@ time.sleep(600)
     assert state(call, "notify") == "starting"
     go.touch()
     eventually(lambda: state(call, "notify") == "running")
+    call("stop", target="notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as late, pytest.raises(ConnectionRefusedError):
         late.connect("\0" + where[1:])
-    call("stop", target="notify")
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -225,19 +225,21 @@ def test_the_waiting_goes_on_when_llmosd_was_killed(llmosd: Daemon, tmp_path: Pa
     with llmosd.client() as client:
         client.call("run", name="log", argv=["sh", "-c", script], ready={"log": "listening"})
         client.call("run", name="after", argv=["sleep", "600"], after="log")
-        client.call("run", name="said", argv=["sleep", "600"], ready={"notify": True})
+        late = f"import time\n{SAYS}\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\nsay('READY=1')\ntime.sleep(600)"
+        client.call("run", name="said", argv=python(late), ready={"notify": True})
+        client.call("run", name="silent", argv=["sleep", "600"], ready={"notify": True})
         client.call("run", name="hangs", argv=["sleep", "600"], ready={"exec": hangs})
     eventually(lambda: pid.exists() and pid.read_text().strip())
     probe = int(pid.read_text())
     llmosd.kill()
     go.touch()
-    time.sleep(0.2)  # the line is written while nobody looks
+    time.sleep(0.5)  # the line is written, and READY=1 sent, while llmosd is away
     llmosd.start()
     with llmosd.client() as client:
         eventually(lambda: client.call("show", target="after")["state"] == "running")
         assert client.call("show", target="log")["state"] == "running"
-        # What it has said meanwhile is lost; it runs, and that must do.
         eventually(lambda: client.call("show", target="said")["state"] == "running")
         assert client.call("show", target="hangs")["state"] == "starting"
+        assert client.call("show", target="silent")["state"] == "starting"
     eventually(lambda: not psutil.pid_exists(probe) or int(pid.read_text()) != probe)
     eventually(lambda: not psutil.pid_exists(probe))

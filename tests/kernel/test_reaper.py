@@ -4,9 +4,13 @@ import errno
 import json
 import os
 import re
+import resource
 import signal
 import socket
+import struct
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmos.kernel.reaper_client import reach, start_reaper
+from llmos.kernel.reaper_client import BOOTSTRAP, ROOT, reach, start_reaper
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
 ENV = {"PATH": os.environ["PATH"]}
@@ -193,6 +197,68 @@ def test_output_goes_to_the_log_files(wire: Wire, tmp_path: Path) -> None:
     assert errors.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator["FakeJournald"]:
+    with FakeJournald(tmp_path / "journal") as fake:
+        yield fake
+
+
+class FakeJournald:
+    """Takes streams as systemd-journald does: seven lines of heading, then the output. Nothing is ever sent back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.path)
+        os.chmod(self.path, 0o666)
+        self.listener.listen(4)
+        self.listener.settimeout(20)
+
+    def __enter__(self) -> "FakeJournald":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.close()
+
+    def stream(self) -> tuple[list[str], str, tuple[int, ...]]:
+        """Heading, output until its end, and who sent it (pid, uid, gid), of the next stream."""
+        connection, _ = self.listener.accept()
+        connection.settimeout(20)
+        with connection, connection.makefile(encoding="utf-8") as file:
+            sender = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            connection.shutdown(socket.SHUT_WR)
+            heading = [file.readline().removesuffix("\n") for _ in range(7)]
+            return heading, file.read(), sender
+
+
+SPEAKS = 'echo out; echo err >&2; test "$JOURNAL_STREAM" = "$(stat -Lc %d:%i /proc/self/fd/2)" && echo native'
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_output_goes_to_the_journal(wire: Wire, journald: FakeJournald, apart: bool) -> None:
+    told = {"identifier": "a job \u65b0", "socket": journald.path}
+    pid = wire.shell("one", SPEAKS, journal=told, stderr="/dev/null" if apart else None)
+    heading, output, sender = journald.stream()
+    assert heading == ["a job \u65b0", "", "6", "1", "0", "0", "0"]
+    assert sender[0] == pid
+    assert output == ("out\nnative\n" if apart else "out\nerr\nnative\n")
+    if apart:
+        heading, output, _ = journald.stream()
+        assert (heading[0], heading[2], output) == ("a job \u65b0", "3", "err\n")
+    assert wire.ended("one")["code"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
+def test_the_journal_sees_the_user_of_the_process(wire: Wire) -> None:
+    user = {"uid": 65534, "gid": 65533, "groups": []}
+    with tempfile.TemporaryDirectory() as folder, FakeJournald(Path(folder, "journal")) as journald:
+        os.chmod(folder, 0o711)
+        wire.shell("one", "id -u; id -g", journal={"identifier": "one", "socket": journald.path}, user=user)
+        _, output, sender = journald.stream()
+    assert output == "65534\n65533\n"
+    assert sender[1:] == (65534, 65533)
+
+
 def test_a_process_starts_clean(wire: Wire, tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = "cat; echo $LLMOS_RUN; umask; pwd; ls -1 /proc/$$/fd; grep -E 'Sig(Ign|Blk)' /proc/self/status; ulimit -n"
@@ -233,6 +299,13 @@ def test_runs_as_another_user(wire: Wire) -> None:
         ({"argv": ["sh"], "env": {"PATH": "/no/such:/etc/passwd"}}, "exec", errno.ENOENT),
         ({"cwd": "/no/such"}, "chdir", errno.ENOENT),
         ({"stdout": "/no/such/log"}, "log", errno.ENOENT),
+        ({"journal": {"identifier": "x", "socket": "/no/such"}}, "journal", errno.ENOENT),
+        ({"journal": {"identifier": "x", "socket": "/etc/passwd"}}, "journal", errno.ECONNREFUSED),
+        ({"journal": {"identifier": "x\ny", "socket": "/no/such"}}, "request", errno.EINVAL),
+        ({"journal": {"identifier": "", "socket": "/no/such"}}, "request", errno.EINVAL),
+        ({"journal": {"identifier": "x"}}, "request", errno.EINVAL),
+        ({"journal": {"identifier": "x", "socket": "relative"}}, "request", errno.EINVAL),
+        ({"journal": "x"}, "request", errno.EINVAL),
         ({"cgroups": ["/no/such"]}, "cgroup", errno.ENOENT),
         ({"rlimits": {"RLIMIT_NOFILE": [9, 8]}}, "rlimit", errno.EINVAL),
         ({"ioclass": [4, 0]}, "request", errno.EINVAL),
@@ -569,3 +642,72 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     wire.ask("shutdown")
     wire.close()
     wait_for(lambda: not (state / "reaper.sock").exists())
+
+
+def test_what_cannot_execute_when_nobody_is_left_to_be_told_ended_with_127(
+    connect: Callable[[], Wire], frozen: Path
+) -> None:
+    first = connect()
+    first.send(
+        json.dumps({"id": 9, "op": "spawn", "run": "one", "argv": ["/no/such"], "cgroups": [str(frozen)]}).encode()
+    )
+    wait_for(lambda: (frozen / "cgroup.procs").read_text())  # it is held there before its exec
+    second = connect()
+    assert second.runs()["one"]["exit"] is None
+    (frozen / "freezer.state").write_text("THAWED")
+    assert second.ended("one")["code"] == 127
+
+
+def test_a_reaper_lives_whose_starter_was_killed(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    state = tmp_path / "state"
+    state.mkdir()
+    with (state / "reaper.log").open("wb") as log:
+        starting = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", BOOTSTRAP, str(state), str(ROOT)], stdout=theirs, stderr=log
+        )
+    os.close(theirs)
+    assert starting.wait() == 0
+    wait_for((state / "reaper.sock").exists)
+    wire = Wire(state)
+    reaper = wire.reaper()
+    wire.ask("shutdown")
+    wire.close()
+    wait_for(lambda: gone(reaper))
+    assert "Traceback" not in (state / "reaper.log").read_text()
+
+
+def test_without_descriptors_it_waits_and_says_so_once(connect: Callable[[], Wire], tmp_path: Path) -> None:
+    wire = connect()
+    reaper = wire.reaper()
+    limits = resource.prlimit(reaper, resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir(f"/proc/{reaper}/fd")) + 1
+    resource.prlimit(reaper, resource.RLIMIT_NOFILE, (used, limits[1]))
+    waiting = connect()  # it is not accepted
+    wait_for(lambda: "not accepted" in (tmp_path / "state" / "reaper.log").read_text())
+    time.sleep(0.5)
+    resource.prlimit(reaper, resource.RLIMIT_NOFILE, limits)
+    assert waiting.reaper() == reaper
+    assert (tmp_path / "state" / "reaper.log").read_text().count("not accepted") == 1
+
+
+def test_a_run_that_is_ready_says_so_to_whoever_comes_later(connect: Callable[[], Wire], tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    says = (
+        "import os, socket, time\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.02)\n"
+        "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', '\\0' + os.environ['NOTIFY_SOCKET'][1:])\n"
+        "time.sleep(600)\n"
+    )
+    first = connect()
+    first.start("one", sys.executable, "-c", says, env={"NOTIFY_SOCKET": "@llmos/one", **ENV}, notify=True)
+    assert not first.runs()["one"]["ready"]
+    first.kill_reaper()
+    second = connect()
+    assert second.runs()["one"]["notify"] and not second.runs()["one"]["ready"]
+    go.touch()
+    second.pushed.append(second.read())
+    assert second.pushed == [{"event": "ready", "run": "one"}]
+    second.kill_reaper()
+    assert connect().runs()["one"]["ready"]

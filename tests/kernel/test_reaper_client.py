@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from llmos.errors import BadInput, Conflict, Forbidden, LlmosError, NotFound, Unavailable
-from llmos.kernel.reaper_client import Exit, ForkRefused, Reaper, SpawnRequest, reach, start_reaper
+from llmos.kernel.reaper_client import Exit, ForkRefused, JournalStream, Reaper, SpawnRequest, reach, start_reaper
 from llmos.kernel.reaper_errors import ReaperError
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -113,6 +113,11 @@ async def test_what_cannot_start_says_what_to_do(connect: Connect, tmp_path: Pat
         (BadInput, "are too long", {"argv": ["true", "x" * (1 << 20)]}),
         (NotFound, "there is no folder /no/such to run in", {"cwd": "/no/such"}),
         (NotFound, "its log file cannot be opened: .*/no/such", {"stdout": "/no/such"}),
+        (
+            Unavailable,
+            "the journal of the machine cannot be reached .*; is systemd-journald running",
+            {"journal": JournalStream(identifier="x", socket="/no/such")},
+        ),
         (NotFound, "it cannot join its cgroup: .*/no/such", {"cgroups": ["/no/such"]}),
         (BadInput, "ioclass must be a class", {"ioclass": (9, 9)}),
         (BadInput, "argv must begin with a command", {"argv": []}),

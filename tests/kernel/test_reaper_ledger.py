@@ -34,7 +34,8 @@ ledger.exited(run, {"code": 5})
 
 
 def record(run: str) -> dict[str, Any]:
-    return {"run": run, "pid": 1, "start_ticks": 2, "started_at": 3.0, "cgroups": ["/c"], "label": {"a": 1}}
+    known = {"run": run, "pid": 1, "start_ticks": 2, "started_at": 3.0, "cgroups": ["/c"], "label": {"a": 1}}
+    return {**known, "notify": True, "ready": run == "runs"}
 
 
 def start(ledger: Ledger, run: str) -> Run:

@@ -46,12 +46,20 @@ def test_delays_grow_to_a_cap_and_differ() -> None:
         ({"restart": "on-failure", "restart_on": [75, "SEGV"]}, None, signal.SIGABRT, False),
         ({"restart": "on-failure", "restart_on": [75, "SEGV"]}, None, signal.SIGRTMIN + 3, False),
         ({"restart": "on-failure", "restart_on": [75]}, None, None, False),
+        ({"restart": "always", "restart_prevent": [0, 64, "HUP"]}, 0, None, False),
+        ({"restart": "always", "restart_prevent": [0, 64, "HUP"]}, 64, None, False),
+        ({"restart": "always", "restart_prevent": [0, 64, "HUP"]}, None, signal.SIGHUP, False),
+        ({"restart": "always", "restart_prevent": [0, 64, "HUP"]}, 65, None, True),
+        ({"restart": "on-failure", "restart_on": [75], "restart_prevent": [75]}, 75, None, False),
+        ({"restart": "on-failure", "success_exit": [3, "TERM"]}, 3, None, False),
+        ({"restart": "on-failure", "success_exit": [3, "TERM"]}, None, signal.SIGTERM, False),
+        ({"restart": "on-failure", "success_exit": [3, "TERM"]}, 4, None, True),
     ],
 )
 def test_which_ends_are_answered(given: Any, code: int | None, number: int | None, wanted: bool) -> None:
     ended = job(**given)
     ended.exit_code, ended.exit_signal = code, number
-    assert restarts.wanted(ended, well=code == 0) is wanted
+    assert restarts.wanted(ended, well=ended.ended_well()) is wanted
 
 
 def test_a_limit_looks_back_as_far_as_its_window() -> None:
@@ -66,10 +74,13 @@ def test_a_limit_looks_back_as_far_as_its_window() -> None:
 
 
 def test_codes_and_signals_are_brought_to_one_form() -> None:
-    assert restarts.codes_and_signals([1, "SIGSEGV", "kill", 255]) == [1, "SEGV", "KILL", 255]
-    for wrong in (0, 256, True, "1", "SIG", 1.5, None):
+    assert restarts.codes_and_signals([0, 1, "SIGSEGV", "kill", 255]) == [0, 1, "SEGV", "KILL", 255]
+    for wrong in (-1, 256, True, "1", "SIG", 1.5, None):
         with pytest.raises(ValueError, match="neither an exit code"):
             restarts.codes_and_signals([wrong])
+    assert restarts.failures([1, "SIGTERM"]) == [1, "TERM"]
+    with pytest.raises(ValueError, match="exit code 0 is always a success"):
+        restarts.failures([0])
 
 
 def test_at_the_limit_it_has_failed_and_a_start_by_hand_begins_anew(call: Call, eventually: Eventually) -> None:
@@ -113,6 +124,28 @@ def test_only_what_it_names_is_restarted(call: Call, eventually: Eventually) -> 
         call("run", argv=["true"], restart="always", restart_on=[1])
     with pytest.raises(BadInput, match="neither an exit code"):
         call("run", argv=["true"], restart="on-failure", restart_on=["NOPE"])
+
+
+def test_an_end_that_is_a_success_too_is_one(call: Call, eventually: Eventually) -> None:
+    ends = {"restart": "on-failure", "success_exit": [3, "SIGUSR1"]}
+    call("run", name="three", argv=["sh", "-c", "sleep 0.2; exit 3"], **ends)
+    call("run", name="heir-of-three", argv=["true"], after="three")
+    eventually(lambda: call("show", target="heir-of-three")["exit_code"] == 0)
+    three = call("show", target="three")
+    assert (three["state"], three["restarts"], three["success_exit"]) == ("stopped", 0, [3, "USR1"])
+    killed = call("run", name="usr1", argv=["sleep", "600"], **ends)
+    os.kill(killed["pid"], signal.SIGUSR1)
+    eventually(lambda: call("show", target="usr1")["state"] == "stopped")
+
+
+def test_an_end_that_prevents_a_restart_leaves_it_failed(call: Call, eventually: Eventually) -> None:
+    call("run", name="usage", argv=["sh", "-c", "exit 64"], restart="always", restart_prevent=[64])
+    eventually(lambda: call("show", target="usage")["state"] == "failed")
+    assert call("show", target="usage")["restarts"] == 0
+    with pytest.raises(BadInput, match="is for a job that is restarted"):
+        call("run", argv=["true"], restart_prevent=[64])
+    with pytest.raises(BadInput, match="exit code 0 is always a success"):
+        call("run", argv=["true"], success_exit=[0])
 
 
 def test_its_own_signal_and_patience_end_it(call: Call, eventually: Eventually) -> None:

@@ -184,3 +184,53 @@ def test_another_users_process_is_not_stopped(as_nobody: Callable[[str], Any], t
             result = error.message
     """)
     assert f"process {tree[0].pid}" in message
+
+
+def test_what_was_frozen_without_a_record_is_found_and_let_go(
+    v1_freezer: Cgroups, tree: list[Identity], until: Until
+) -> None:
+    home = v1_freezer.place(tree[0], "freezer")
+    paused = freezer.pause(tree[:1], v1_freezer)
+    v1_freezer.create("web", ["freezer"])  # a job's, and no business of it
+    assert freezer.unrecorded(v1_freezer, [paused]) == []
+    (found,) = freezer.unrecorded(v1_freezer, [])
+    assert (found.group, sorted(map(str, found.processes))) == (paused.group, sorted(map(str, paused.processes)))
+    again = Paused.from_json(json.loads(json.dumps(found.as_json())))
+    check_rest_and_motion(tree[1:], lambda: freezer.resume(again, v1_freezer), until)
+    assert all(v1_freezer.place(identity, "freezer") == home for identity in tree)
+    assert paused.group is not None and not v1_freezer.exists(paused.group, "freezer")
+    v1_freezer.create(paused.group, ["freezer"])
+    assert freezer.unrecorded(v1_freezer, []) == []
+    assert not v1_freezer.exists(paused.group, "freezer")
+
+
+def test_a_stopped_tree_is_found_as_such(tree: list[Identity], no_cgroups: Cgroups) -> None:
+    assert freezer.found_stopped(tree) is None
+    assert freezer.found_stopped([]) is None
+    paused = freezer.pause(tree[:1], no_cgroups)
+    found = freezer.found_stopped(tree)
+    assert found is not None and found.means == "SIGSTOP"
+    assert sorted(map(str, found.processes)) == sorted(map(str, paused.processes))
+    freezer.resume(found, no_cgroups)
+    assert freezer.found_stopped(tree) is None  # SIGCONT takes effect as it is sent
+
+
+def test_what_waits_in_the_kernel_is_stopped_when_it_comes_back(
+    spawn: Spawn, no_cgroups: Cgroups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent in vfork(2) waits for its child, which is stopped before it executes anything."""
+    monkeypatch.setattr("llmos.machine.cgroup_files.SETTLE_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    code = """
+        import os, sys
+        print('ready', flush=True)
+        opens = (os.POSIX_SPAWN_OPEN, 7, sys.argv[1], os.O_WRONLY, 0)
+        os.posix_spawn('/bin/true', ['true'], {}, file_actions=[opens])
+    """
+    parent = Identity.of(spawn(code, str(tmp_path / "pipe")))
+    while not (below := descendants(parent.pid)):
+        time.sleep(0.01)
+    paused = freezer.pause([parent], no_cgroups)
+    assert set(paused.processes) == {parent, *below}
+    freezer.resume(paused, no_cgroups)
+    below[0].send(signal.SIGKILL)

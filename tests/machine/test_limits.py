@@ -101,6 +101,17 @@ def test_others_are_lent_to_a_group_until_the_last_limit_is_lifted(
     child.send(signal.SIGKILL)
 
 
+def test_a_limit_that_nobody_has_a_record_of_is_lifted_too(cgroups: Cgroups, needs: Needs, spawn: Spawn) -> None:
+    needs("cpu")
+    identity = Identity.of(spawn(WAITS))
+    first = limit({"cpu": 0.5}, [identity], cgroups)
+    assert first.held is not None and first.held.group is not None
+    lifted = limit({"cpu": None}, [identity], cgroups)  # without what the first one returned
+    assert (lifted.previous, lifted.held) == ({"cpu": 0.5}, None)
+    assert not cgroups.exists(first.held.group, "cpu")
+    assert cgroups.place(identity, "cpu") in cgroups.directory("any", "cpu").parents
+
+
 def test_what_they_leave_behind_is_said(cgroups: Cgroups, needs: Needs, spawn: Spawn) -> None:
     needs("cpu")
     identity = Identity.of(spawn(WAITS))

@@ -1,37 +1,30 @@
 """What is served: the model with the shipped adapter, merged where that was done, what was learned upon it, and nothing
 damaged."""
 
-import json
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmos.errors import ModelError
-from llmos.nlui import merged, models, serving
-from llmos.nlui.adapters import adapter_for
+from llmos.nlui import merged, models
 from llmos.nlui.learning.adoption import CARD, TAUGHT
-from llmos.nlui.models import Installed, sha256_of
+from llmos.nlui.models import Installed
 from llmos.nlui.serving import Served, served
 from nlui.learning.learned import learn
-from nlui.training_model import write_random_adapter, write_random_model
+from nlui.shipped import ship
+from nlui.training_model import write_random_model
 
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
-    """A model; the shipped adapters are those of a folder of the test's own."""
     monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(serving, "adapter_for", partial(adapter_for, folder=tmp_path / "trained"))
     return models.locate(str(write_random_model(tmp_path / "base.gguf", "llama")))
 
 
 @pytest.fixture
-def shipped(base: Installed, tmp_path: Path) -> Path:
-    (tmp_path / "trained").mkdir()
-    path = write_random_adapter(tmp_path / "trained/some.gguf", base.path)
-    card = {"file": path.name, "sha256": sha256_of(path), "base": {"sha256": base.sha256}}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return path
+def shipped(base: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return ship(base.path, tmp_path / "trained", monkeypatch)
 
 
 def test_a_model_without_an_adapter_is_served_as_it_is(base: Installed, tmp_path: Path) -> None:
@@ -53,10 +46,10 @@ def test_the_shipped_adapter_is_served_and_its_merged_model_instead(
 
 def test_what_was_learned_is_served_upon_the_shipped(base: Installed, shipped: Path, tmp_path: Path) -> None:
     adapter = learn(tmp_path, base.path, shipped)
-    own = {"trained": True, "learned": adapter, "taught": adapter.with_name(TAUGHT)}
-    assert served(base.name, tmp_path) == Served(base.path, shipped, **own)
+    own = Served(base.path, shipped, trained=True, learned=adapter, taught=adapter.with_name(TAUGHT))
+    assert served(base.name, tmp_path) == own
     path = merged.make(base, shipped)
-    assert served(base.name, tmp_path) == Served(path, **own)
+    assert served(base.name, tmp_path) == replace(own, path=path, adapter=None)
     assert served(base.name, tmp_path, adapted=False) == Served(base.path)
 
 

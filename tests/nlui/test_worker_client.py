@@ -1,22 +1,20 @@
 """The daemon's side of the worker: a real model, killed, stopped, missing, corrupt, idle and overrun."""
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from llmos.errors import ModelError, TimedOut, Unavailable
-from llmos.nlui import merged, models, serving, worker_client
-from llmos.nlui.adapters import adapter_for
+from llmos.nlui import merged, models, worker_client
 from llmos.nlui.worker_client import ModelWorker, WorkerState
 from nlui.learning.learned import learn
-from nlui.training_model import write_random_adapter, write_random_model
+from nlui.shipped import ship
+from nlui.training_model import write_random_model
 
 REQUEST = "stop the web job"
 LONG = "write a story about every process"
@@ -218,10 +216,7 @@ async def test_back_off_doubles_up_to_a_bound(tmp_path: Path) -> None:
 async def test_the_worker_is_told_what_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMOS_MODELS", str(tmp_path / "models"))
     base = models.locate(str(write_random_model(tmp_path / "base.gguf", "llama")))
-    shipped = write_random_adapter(tmp_path / "some.gguf", base.path)
-    card = {"file": shipped.name, "sha256": models.sha256_of(shipped), "base": {"sha256": base.sha256}}
-    shipped.with_suffix(".json").write_text(json.dumps(card))
-    monkeypatch.setattr(serving, "adapter_for", partial(adapter_for, folder=tmp_path))
+    shipped = ship(base.path, tmp_path / "trained", monkeypatch)
     learned = learn(tmp_path, base.path, shipped)
     own = ["--trained", "--learned", str(learned), "--taught", str(learned.with_name("taught.json"))]
     assert (await _arguments(base.name, tmp_path))[1:] == [str(base.path), "--adapter", str(shipped), *own]

@@ -32,6 +32,21 @@ def test_a_job_runs_and_its_end_is_known(call: Call, tmp_path: Path) -> None:
     assert "exit code 3" in call("why", target="quick")["sentence"]
 
 
+def test_jobs_by_name_stand_as_they_are_now(call: Call) -> None:
+    call("run", argv=["sleep", "60"], name="named-1")
+    call("run", argv=["sleep", "60"], name="named-2")
+    assert [job["name"] for job in call("jobs", names=["named-2", "named-1"])] == ["named-2", "named-1"]
+    [before] = call("jobs", names=["named-1"])
+    call("stop", target="named-1")
+    [after] = call("jobs", names=["named-1"])
+    assert (before["state"], after["state"]) == ("running", "stopped")
+    assert after == next(job for job in call("jobs") if job["name"] == "named-1")
+    assert [job["name"] for job in call("jobs", names=["named-1", "named-2"], state="running")] == ["named-2"]
+    assert call("jobs", names=[]) == []
+    with pytest.raises(NotFound):
+        call("jobs", names=["named-3"])
+
+
 def test_what_cannot_be_started_leaves_nothing_behind(call: Call, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="does not exist"):
         call("run", name="nowhere", argv=["true"], cwd=str(tmp_path / "missing"))

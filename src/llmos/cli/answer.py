@@ -4,7 +4,8 @@ import typer
 from rich.text import Text
 
 from llmos.cli.confirm import check_shown
-from llmos.cli.render import shown
+from llmos.cli.layout import layout
+from llmos.cli.render import drawn
 from llmos.cli.session import Session
 from llmos.cli.terminal_text import plain
 from llmos.client_types import Answer, LineResult
@@ -44,7 +45,7 @@ def show_value(session: Session, answer: Answer) -> None:
 def _show_line(session: Session, result: LineResult) -> None:
     session.print(Text(f"› {plain(result['line'])}", style="bold cyan"))
     if result["ok"]:
-        session.print(shown(result.get("value"), result["line"].partition(" ")[0]))
+        session.print(drawn(layout(result.get("value"), result["line"].partition(" ")[0])))
     elif "error" in result:
         session.print(Text(plain(from_json(result["error"]).message), style="red"))
     else:

@@ -1,17 +1,14 @@
-"""The command line as a whole: its commands, and how every error becomes a message and an exit code."""
+"""The command line as a whole: its commands, their options, and what its exit codes mean."""
 
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from llmos import __version__
-from llmos.cli import ask, jobfile, learn, model, service, verbs
-from llmos.cli.command import BROKEN_PIPE, DryRun, Json, Socket
-from llmos.cli.session import Session
-from llmos.errors import BY_CODE, BadInput, LlmosError
-
-INTERRUPTED = 130  # as a shell counts a program that SIGINT ended
+from llmos.cli import ask, jobfile, learn, model, scheduler, service, verbs
+from llmos.cli.command import DryRun, Json, Socket
+from llmos.cli.session import BROKEN_PIPE, INTERRUPTED, Session
+from llmos.errors import BY_CODE, BadInput
 
 
 def exit_codes() -> dict[int, str]:
@@ -41,6 +38,7 @@ def build() -> typer.Typer:
     service.add_to(app)
     app.add_typer(model.build(), name="model")
     app.add_typer(learn.build(), name="learn")
+    app.add_typer(scheduler.build(), name="scheduler")
     return app
 
 
@@ -62,41 +60,19 @@ def _root(
     ctx.obj = Session(socket, json, dry_run)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and end the process with its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(words))
+def run_app(words: list[str]) -> int:
+    """Parse the whole command line and run it; returns the exit code.
 
-
-def run(words: list[str]) -> int:
-    """Run the command line; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    Raises:
+        LlmosError: what went wrong.
+    """
     try:
         code = build()(args=words, prog_name="llmos", standalone_mode=False)
-    except LlmosError as error:
-        return _fail(error, words)
     except typer.TyperException as error:
-        return _fail(BadInput(f"{error.format_message()} Try: llmos {_command(words)}--help"), words)
-    except (KeyboardInterrupt, typer.Abort):
+        raise BadInput(f"{error.format_message()} Try: llmos {_command(words)}--help") from None
+    except typer.Abort:
         return INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _fail(error: LlmosError, words: list[str]) -> int:
-    session = Session(json="--json" in _before_argv(words))
-    if session.json:
-        session.show_json({"error": error.as_json()})
-    else:
-        session.say(f"llmos: {error.message}", "red")
-        tail = error.data.get("log_tail")
-        for line in tail if isinstance(tail, list) else ():
-            session.say(f"  {line}")
-    return error.exit_code
-
-
-def _before_argv(words: list[str]) -> list[str]:
-    return words[: words.index("--")] if "--" in words else words
 
 
 def _command(words: list[str]) -> str:

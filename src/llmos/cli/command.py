@@ -1,8 +1,6 @@
 """How a function becomes a command: each takes --socket, --json and --dry-run, and is given them as a `Session`."""
 
 import inspect
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +20,6 @@ Socket = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
-
-BROKEN_PIPE = 141  # as a shell counts a program that SIGPIPE ended
 
 _COMMON = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -48,15 +44,9 @@ def add_command(
 
     def run(ctx: typer.Context, *, socket: Path | None, json: bool, dry_run: bool, **given: Any) -> None:
         before = ctx.obj if isinstance(ctx.obj, Session) else Session()
-        options = Session(socket or before.socket, json or before.json, dry_run or before.dry_run)
-        try:
-            with options as session:
-                function(session, **given)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader of our output has gone; the flush at exit must not find out again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BROKEN_PIPE) from None
+        session = Session(socket or before.socket, json or before.json, dry_run or before.dry_run)
+        if code := session.carry_out(lambda: function(session, **given)):
+            raise typer.Exit(code)
 
     signature = inspect.Signature([context, *own, *_COMMON])
     run.__signature__ = signature  # type: ignore[attr-defined]

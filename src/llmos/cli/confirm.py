@@ -12,7 +12,8 @@ from typing import Any, cast
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from llmos.cli.render import table
+from llmos.cli.layout import table
+from llmos.cli.render import drawn
 from llmos.cli.session import Session
 from llmos.cli.terminal_text import plain
 from llmos.client_types import Answer, Check
@@ -117,7 +118,7 @@ def check_shown(check: Check) -> RenderableType:
         *(Text(f"  - {plain(reason)}") for reason in check.get("reasons", ())),
     ]
     if targets := check.get("targets"):
-        parts.append(table([_target_row(dict(target)) for target in targets], "targets"))
+        parts.append(drawn(table([_target_row(dict(target)) for target in targets], "targets")))
     return Group(*parts)
 
 

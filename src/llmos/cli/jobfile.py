@@ -12,7 +12,7 @@ from rich.text import Text
 from llmos import jobfile
 from llmos.cli.ask import SettingsAllowOption
 from llmos.cli.command import add_command
-from llmos.cli.render import cell
+from llmos.cli.layout import cell
 from llmos.cli.session import Session
 from llmos.cli.terminal_text import plain
 from llmos.errors import BadInput, NeedsConfirmation, PlanChanged, from_json
@@ -20,6 +20,7 @@ from llmos.importers import formats
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+_HOW = {"live": ", without a restart", "restart": ", with a restart", "start": ", and starts it"}
 
 
 def apply(
@@ -144,7 +145,7 @@ def _shown(answer: Mapping[str, Any]) -> Iterator[RenderableType]:
     results = iter(answer.get("results", ()))
     for change in answer["changes"]:
         sign, style = _SIGNS[change["change"]]
-        yield Text(f"{sign} {plain(change['job'])}", style=style)
+        yield Text(f"{sign} {plain(change['job'])}{_HOW.get(change.get('how'), '')}", style=style)
         for line in change["lines"]:
             yield Text(f"    {plain(line)}")
             result: dict[str, Any] = next(results, {"ok": True})

@@ -13,10 +13,11 @@ import typer
 
 from llmos.cli.command import add_command
 from llmos.cli.session import Session
+from llmos.default_paths import default_config
 from llmos.errors import BadInput, ModelError
 from llmos.nlui import merged, models
 from llmos.nlui.serving import served
-from llmos.settings import default_config, load
+from llmos.settings import load
 
 _T = TypeVar("_T")
 _SECTION = re.compile(r"^\[model\][^\n]*$", re.MULTILINE)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from llmos.cli.command import add_command
 from llmos.cli.launch import answers, ensure_running
-from llmos.cli.render import cell
+from llmos.cli.layout import cell
 from llmos.cli.session import Session
 from llmos.cli.terminal_text import plain
 from llmos.client import Client

@@ -25,13 +25,21 @@ _FOLLOW = inspect.Parameter(
     default=False,
     annotation=Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until the job ends.")],
 )
+_STREAM = inspect.Parameter(
+    "stream",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option("--stream", metavar="stdout|stderr", help="Only this, of a job whose stderr is kept apart."),
+    ],
+)
 _ALLOW = inspect.Parameter(
     "allow",
     inspect.Parameter.KEYWORD_ONLY,
     default=None,
     annotation=SettingsAllowOption,
 )
-_FOLLOWED_LINES = 10  # of what came before, as tail(1) has it
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
         if syscall.risk is not Risk.READ:
             parameters.append(_ALLOW)
         if syscall.verb == "logs":
-            parameters.append(_FOLLOW)
+            parameters += [_FOLLOW, _STREAM]
         add_command(
             app,
             syscall.verb,
@@ -53,7 +61,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _runner(syscall: type[Syscall]) -> Callable[..., None]:
-    names = {python_name(argument): argument.name for argument in syscall.arguments.values()}
+    named = (*syscall.arguments.values(), *syscall.api_arguments.values())
+    names = {python_name(argument): argument.name for argument in named}
 
     def run(session: Session, allow: str | None = None, follow: bool = False, **given: Any) -> None:
         arguments = {names[name]: value for name, value in given.items() if value is not None}
@@ -81,7 +90,7 @@ def _call(session: Session, call: Syscall, allow: str | None) -> None:
 
 def _follow(session: Session, call: Syscall) -> None:
     arguments = call.as_json()["args"]
-    for line in session.client.follow_logs(arguments["target"], arguments.get("lines", _FOLLOWED_LINES)):
+    for line in session.client.follow_logs(**arguments):
         if session.json:
             session.show_json({"job": arguments["target"], "line": line})
         else:

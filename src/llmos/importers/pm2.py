@@ -52,11 +52,13 @@ def read(source: Source) -> None:
     :raises BadInput: it is no data, holds no apps, or an app has not the form it needs.
     """
     try:
-        document = javascript.parse(source.text)
+        document, unset = javascript.parse(source.text, str(source.path.absolute().parent), source.environ)
     except javascript.NotData as error:
         remedy = f"node -p 'JSON.stringify(require(\"./{source.path.name}\"))' > ecosystem.json"
         hint = "" if source.path.suffix == ".json" else f"; only data is read, so run it and import that: {remedy}"
         raise source.bad(f"{error}{hint}", error.line) from None
+    for name in dict.fromkeys(unset):
+        source.lost(f"process.env.{name}", "it is not set here, so it is undefined, as it would be for PM2")
     if isinstance(document, dict) and "apps" in document:
         for key in document:
             if key != "apps":
@@ -86,16 +88,14 @@ def _take(source: Source, app: dict[str, Any]) -> None:
             source.lost(f"{name}: {key}", _WHY.get(key, "it has no equivalent"), value)
     if app.get("max_memory_restart") is not None:
         _say_memory(source, name, app["max_memory_restart"])
-    cron = app.get("cron_restart") or app.get("cron")
-    if cron not in (None, 0, "0"):
-        source.lost(f"{name}: cron_restart", "cron = … starts a job that has ended; it restarts none that runs", cron)
-    if app.get("stop_exit_codes"):
-        source.lost(f"{name}: stop_exit_codes", "0 alone counts as ended well", app["stop_exit_codes"])
+    restart = "never" if app.get("autorestart") is False else "always"
     table: Table = {
         "argv": _argv(source, name, app, script),
         "cwd": app.get("cwd"),
         "env": _environment(source, name, app.get("env") or {}),
-        "restart": "never" if app.get("autorestart") is False else "always",
+        "restart": restart,
+        **_cron(source, name, app.get("cron_restart") or app.get("cron"), restart),
+        "restart_prevent": _codes(source, name, app.get("stop_exit_codes")) if restart == "always" else None,
         "user": str(user) if (user := app.get("uid") or app.get("user")) is not None else None,
         "stop_signal": "INT",
         "stop_timeout": duration_text(
@@ -140,6 +140,25 @@ def _instances(source: Source, name: str, app: dict[str, Any]) -> int:
     if not isinstance(wanted, int) or wanted > MAX_INSTANCES:
         raise source.bad(f'{name}: instances: write a number up to {MAX_INSTANCES} or "max", not {wanted!r}')
     return wanted
+
+
+def _cron(source: Source, name: str, cron: Any, restart: str) -> Table:
+    """Its times, where it is not to run all the time as well."""
+    if cron in (None, 0, "0"):
+        return {}
+    if restart == "always" or len(str(cron).split()) != 5:
+        why = "cron = … is for what does not run all the time; a watch or a second job does `restart NAME`"
+        source.lost(f"{name}: cron_restart", why if restart == "always" else "cron = … has five fields", cron)
+        return {}
+    source.lost(f"{name}: cron_restart", "it is run at its times alone, not when it is applied as well", cron)
+    return {"cron": str(cron), "overlap": "replace"}
+
+
+def _codes(source: Source, name: str, value: Any) -> list[int]:
+    codes = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(code) is int for code in codes):
+        raise source.bad(f"{name}: stop_exit_codes: {value!r} is no list of exit codes")
+    return codes
 
 
 def _say_memory(source: Source, name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from llmos.jobfile import Table
 
 MAX_REPLICAS = 1000
 MAX_VALUES = 100_000
-_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::?-([^{}]*))?\}|(\w+))")
 _TEMPLATE = re.compile(r"\{\{-?\s*(?:\.(\w+))?\s*-?\}\}|\{\{.*?\}\}")
 _UNEXPANDED = re.compile(r"^disable_env_expansion:\s*true\b", re.MULTILINE)
 _RESTART = {
@@ -40,6 +40,13 @@ _WHY = {
     "is_tty": "a job has no terminal",
     "description": "a job has no description",
     "is_strict": "an unknown field of a job file is always an error",
+}
+_NOT_UNLESS_TRUE = {"is_daemon", "is_tty", "is_interactive", "is_elevated", "disable_ansi_colors"}
+_WHY_SCHEDULE = {
+    "interval": "write every = DUR",
+    "timezone": "times are those of the zone that llmosd runs in (TZ)",
+    "run_on_start": "a job with a schedule waits for its time",
+    "max_concurrent": 'a job runs once at a time; overlap = "queue" or "replace" says what follows otherwise',
 }
 _NOT_ASKED = {
     "ready": dict.fromkeys(
@@ -119,6 +126,8 @@ def _require_few(source: Source, document: Any) -> None:
 def _take(file: _File, name: str, process: dict[str, Any]) -> None:
     source, document = file.source, file.document
     for key in _rest(process, _HANDLED):
+        if process[key] is False and key in _NOT_UNLESS_TRUE:
+            continue
         source.lost(f"{name}: {key}", _WHY.get(key, "it has no equivalent"), process[key])
     variables = {
         **_mapping(source, "vars", document.get("vars") or {}),
@@ -240,8 +249,7 @@ def _way(source: Source, where: str, probe: dict[str, Any]) -> dict[str, Any] | 
 def _schedule(source: Source, name: str, process: dict[str, Any]) -> Table:
     schedule = _mapping(source, f"{name}: schedule", process.get("schedule") or {})
     for key in _rest(schedule, {"cron"}):
-        why = "write every = DUR" if key == "interval" else "it has no equivalent"
-        source.lost(f"{name}: schedule.{key}", why, schedule[key])
+        source.lost(f"{name}: schedule.{key}", _WHY_SCHEDULE.get(key, "it has no equivalent"), schedule[key])
     return {"cron": schedule["cron"]} if "cron" in schedule else {}
 
 
@@ -287,16 +295,16 @@ def _filled(source: Source, name: str, value: Any, known: dict[str, Any]) -> Any
 
 
 def _with_variables(source: Source) -> str:
-    """The text with ${NAME} and $NAME put in from the environment, as process-compose does; $$ is a plain $."""
+    """The text with ${NAME}, ${NAME:-DEFAULT} and $NAME put in from the environment; $$ is a plain $."""
     unset: set[str] = set()
 
     def put_in(match: re.Match[str]) -> str:
         if match[1]:
             return "$"
-        name = match[2] or match[3]
-        if name not in source.environ:
+        name = match[2] or match[4]
+        if name not in source.environ and match[3] is None:
             unset.add(name)
-        return source.environ.get(name, "")
+        return source.environ.get(name) or match[3] or ""
 
     text = _VARIABLE.sub(put_in, source.text)
     for name in sorted(unset):

@@ -20,6 +20,11 @@ MAX_BYTES = 1024**2
 SHOWN_OF_VALUE = 60
 """Characters of a value that has no equivalent which are shown."""
 
+_BUILTINS = frozenset(
+    ". : alias bg cd command eval exec exit export fg hash jobs local read readonly set shift shopt source times trap type "
+    "ulimit umask unalias unset wait if for while until case select function time".split()
+)
+"""First words that a shell alone understands."""
 _SHELL_SYNTAX = re.compile(r"[|&;<>()$`*?\[\]#~%{}!\n]|^\s*\w+=|\\")
 
 
@@ -78,9 +83,13 @@ def shell_argv(command: str, shell: tuple[str, ...] = ("sh", "-c")) -> list[str]
     """What runs a command line as that shell does: its words where they mean themselves, else the shell."""
     if not _SHELL_SYNTAX.search(command):
         try:
-            return shlex.split(command)
+            words = shlex.split(command)
         except ValueError:
-            pass  # let the shell say so
+            words = []  # let the shell say so
+        if words[:1] == ["exec"] and words[1:] and not words[1].startswith("-"):
+            del words[0]  # a job is its command's own process anyway
+        if words and words[0] not in _BUILTINS:
+            return words
     return [*shell, command]
 
 

@@ -19,16 +19,17 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _RESTART = {"unexpected": "on-failure"} | dict.fromkeys(_TRUE, "always") | dict.fromkeys(_FALSE, "never")
 _HANDLED = {
     "command", "process_name", "numprocs", "numprocs_start", "directory", "user", "umask", "environment", "autostart",
-    "autorestart", "stopsignal", "stopwaitsecs",
+    "autorestart", "stopsignal", "stopwaitsecs", "exitcodes",
 }  # fmt: skip
-_MEANS_THE_SAME = {"redirect_stderr": _TRUE, "stopasgroup": _TRUE, "killasgroup": _TRUE, "exitcodes": {"0"}}
+_MEANS_THE_SAME = {"redirect_stderr": _TRUE, "stopasgroup": _TRUE, "killasgroup": _TRUE}
 """Options that say, with these values, what holds for every job."""
+_OF_ALL_PROCESSES = {"autostart", "numprocs", "numprocs_start", "exitcodes", "stopwaitsecs"}
+"""Options that are the same for each process of a program."""
 _ITSELF = "it is about supervisord itself; llmosd has its own settings"
 _WHY = {
     "redirect_stderr": "both streams go to one log",
     "stopasgroup": "the whole tree of a job is signalled",
     "killasgroup": "the whole tree of a job is killed",
-    "exitcodes": "0 alone counts as ended well",
     "priority": "jobs start in no fixed order; `after` makes one wait for another",
     "startsecs": "a job runs from its start on; `ready` says when it is ready",
     "startretries": "retries go on with growing delays; restart_limit = { restarts = N } ends them",
@@ -63,7 +64,8 @@ def read(source: Source) -> None:
             case "supervisord":
                 shared = options
             case "group":
-                source.lost(f"[{name}] programs", NO_GROUPS, options.get("programs", ""))
+                for option, value in options.items():
+                    source.lost(f"[{name}] {option}", NO_GROUPS if option == "programs" else _WHY["priority"], value)
             case "include":
                 pass
             case "fcgi-program":
@@ -111,7 +113,11 @@ def _sections(source: Source, file: Path, text: str) -> Iterator[tuple[str, tupl
 
 
 def _take(source: Source, program: _Program, shared: dict[str, str]) -> None:
-    options, where = program.options, f"[program:{program.name}]"
+    where = f"[program:{program.name}]"
+    for option in _OF_ALL_PROCESSES & program.options.keys():
+        text = _expanded(source, f"{where} {option}", program.options[option], _expansions(program))
+        program.options[option] = text
+    options = program.options
     if not _flag(source, where, options, "autostart", True):
         source.lost(f"{where} autostart", NOT_BY_ITSELF, options["autostart"])
         return
@@ -126,16 +132,15 @@ def _take(source: Source, program: _Program, shared: dict[str, str]) -> None:
         raise source.bad(f"{where} numprocs={processes}: write a number from 1 to {MAX_PROCESSES}")
     if processes > 1 and "%(process_num)" not in options.get("process_name", ""):
         raise source.bad(f"{where} numprocs={processes} needs %(process_num)d in process_name")
+    if "0" not in _codes(options):
+        source.lost(f"{where} exitcodes", "exit code 0 always counts as ended well", options["exitcodes"])
     for number in range(first, first + processes):
         _take_process(source, program, shared, number, processes)
 
 
 def _take_process(source: Source, program: _Program, shared: dict[str, str], number: int, of: int) -> None:
     where = f"[program:{program.name}]"
-    expansions = {
-        "here": _here(program.file), "program_name": program.name, "host_node_name": platform.node(),
-        "group_name": program.group, "process_num": number, "numprocs": of,
-    }  # fmt: skip
+    expansions = {**_expansions(program), "process_num": number, "numprocs": of}
 
     def get(option: str, otherwise: str = "") -> str:
         return _expanded(source, f"{where} {option}", program.options.get(option, otherwise), expansions)
@@ -145,11 +150,13 @@ def _take_process(source: Source, program: _Program, shared: dict[str, str], num
     restart = get("autorestart", "unexpected").lower()
     if restart not in _RESTART:
         raise source.bad(f"{where} autorestart={restart}: write true, false or unexpected")
+    codes = dict.fromkeys(_codes(program.options))
     common = _expanded(source, "[supervisord] environment", shared.get("environment", ""), expansions)
     table = {
         "argv": _words(source, f"{where} command", get("command")),
         "cwd": get("directory"),
         "restart": _RESTART[restart],
+        "success_exit": [_number(source, where, {"exitcodes": code}, "exitcodes", 0) for code in codes if code != "0"],
         "user": get("user") or shared.get("user"),
         "umask": get("umask") or shared.get("umask"),
         "env": {
@@ -162,6 +169,18 @@ def _take_process(source: Source, program: _Program, shared: dict[str, str], num
     if "stopwaitsecs" in program.options:
         table["stop_timeout"] = duration_text(_number(source, where, program.options, "stopwaitsecs", 10))
     source.add(get("process_name", "%(program_name)s"), table)
+
+
+def _expansions(program: _Program) -> dict[str, Any]:
+    return {
+        "here": _here(program.file), "program_name": program.name, "host_node_name": platform.node(),
+        "group_name": program.group,
+    }  # fmt: skip
+
+
+def _codes(options: dict[str, str]) -> list[str]:
+    """The exit codes that are expected."""
+    return [code.strip() for code in options.get("exitcodes", "0").split(",")]
 
 
 def _here(file: Path) -> str:

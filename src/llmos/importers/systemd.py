@@ -1,8 +1,10 @@
 """systemd's .service files. systemd.service(5), systemd.exec(5), systemd.kill(5), systemd.resource-control(5)"""
 
+import os
 import pwd
 import re
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -40,12 +42,14 @@ _WHY = {
                      "RuntimeDirectoryMode", "StateDirectoryMode"], _FOLDER),
     "DynamicUser": "a job runs as a user that there is",
     "RestartSec": "retries go on with growing delays",
-    "TimeoutStartSec": "ready = { timeout = DUR } bounds the start",
     "WatchdogSec": "health = {…} checks a job",
     "MemoryHigh": "memory is a hard limit",
     "OnFailure": 'a watch does it: llmos watch exit --target NAME --then "LINE"',
     "PIDFile": "a job is its own process; let the program stay in the foreground",
     "Sockets": "no socket is opened for a job; let the program open its own",
+    "RestartForceExitStatus": "restart_on = [CODE] is near: on-failure then answers those alone",
+    "RemainAfterExit": "a job that has ended well is stopped; what comes after it starts then",
+    "SendSIGKILL": "what is left of a job is always killed, after stop_timeout",
     "PassEnvironment": "a job gets what env and env_files say; write it there",
 }  # fmt: skip
 _SANDBOX = re.compile(
@@ -102,10 +106,23 @@ def read(source: Source) -> None:
     drop_ins = source.path.with_name(f"{source.path.name}.d")
     if drop_ins.is_dir():
         source.lost(drop_ins.name, "drop-ins are not read; put what they say in the file")
-    limit = unit.table.get("restart_limit")
-    if limit is not None and "restarts" not in limit:
-        del unit.table["restart_limit"]
+    _drop_what_stands_alone(unit)
     source.add(unit.specifiers.name, {**unit.table, "argv": _argv(unit.commands)})
+
+
+def _drop_what_stands_alone(unit: _Unit) -> None:
+    """Take fields away that mean nothing without another setting; what is lost by that is listed."""
+    table = unit.table
+    last = {setting.key: setting for setting in unit.settings}
+    if "restarts" not in table.get("restart_limit", {"restarts": 0}):
+        del table["restart_limit"]
+    if "notify" not in table.get("ready", {"notify": True}):
+        del table["ready"]
+        unit.lost(
+            last.get("TimeoutStartSec") or last["TimeoutSec"], "a job that does not say when it is ready has started"
+        )
+    if table.get("restart", "never") in ("never", None) and table.pop("restart_prevent", None):
+        unit.lost(last["RestartPreventExitStatus"], "a job is not restarted unless restart says so")
 
 
 def _exec_start(unit: _Unit, setting: Setting) -> None:
@@ -244,6 +261,35 @@ def _span(field: str) -> Callable[[_Unit, Setting], None]:
     return take
 
 
+def _start_timeout(unit: _Unit, setting: Setting) -> None:
+    if seconds := unit_file.span_seconds(setting.value):
+        unit.table["ready"] = {**unit.table.get("ready", {}), "timeout": duration_text(seconds)}
+    else:
+        unit.lost(setting, "a job has 60 s to be ready; ready = { timeout = DUR } gives it more")
+
+
+def _timeouts(unit: _Unit, setting: Setting) -> None:
+    _span("stop_timeout")(unit, setting)
+    if unit_file.span_seconds(setting.value):
+        _start_timeout(unit, setting)
+
+
+def _exits(field: str) -> Callable[[_Unit, Setting], None]:
+    """Exit codes, their names of sysexits.h, and signals."""
+
+    def take(unit: _Unit, setting: Setting) -> None:
+        for word in setting.value.split():
+            code = int(word) if word.isdigit() else getattr(os, f"EX_{word}", None)
+            name = word if word in signal.Signals.__members__ else None
+            end = code if code is not None and code <= 255 else name
+            if end is None:
+                unit.lost(setting, f"{word} is neither a code, a name of sysexits.h, nor a signal")
+            elif end not in (already := unit.table.setdefault(field, [])) and (end != 0 or field != "success_exit"):
+                already.append(end)
+
+    return take
+
+
 def _memory(unit: _Unit, setting: Setting) -> None:
     size = unit_file.size_bytes(setting.value)
     if not size:
@@ -296,7 +342,10 @@ _TAKES: dict[str, Callable[[_Unit, Setting], None]] = {
     "CPUQuota": _cpu,
     "RuntimeMaxSec": _span("timeout"),
     "TimeoutStopSec": _span("stop_timeout"),
-    "TimeoutSec": _span("stop_timeout"),
+    "TimeoutSec": _timeouts,
+    "TimeoutStartSec": _start_timeout,
+    "SuccessExitStatus": _exits("success_exit"),
+    "RestartPreventExitStatus": _exits("restart_prevent"),
     "KillSignal": _signal,
     "KillMode": _kill_mode,
 }

@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from llmos.errors import BadInput, Forbidden, LlmosError, Unavailable, UnknownMethod
+from llmos.errors import BadInput, Forbidden, LlmosError, Unavailable, UnknownMethod, want
 from llmos.kernel.caller import Caller
 from llmos.kernel.job import JobList
 from llmos.kernel.listening import bind
@@ -151,12 +151,13 @@ class Connection(asyncio.Protocol):
         if self._half is not None:
             self._half.cancel()
             self._half = None
+        long = len(self._buffer) > MAX_LINE_BYTES
         *lines, rest = self._buffer.split(b"\n")
         self._buffer = rest
-        self._waiting += map(bytes, lines)
-        if any(len(line) > MAX_LINE_BYTES for line in lines) or len(rest) > MAX_LINE_BYTES:
+        if long and max(map(len, (*lines, rest))) > MAX_LINE_BYTES:
             self._too_long()
             return
+        self._waiting += map(bytes, lines)
         if rest:
             self._expect_rest()
         self._serve_waiting()
@@ -215,8 +216,8 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, line: bytes) -> None:
         try:
-            message = _parsed(line)
-        except (ValueError, RecursionError) as error:
+            message = from_json(line, allow_inf_nan=False)
+        except ValueError as error:
             self.send(
                 _error(None, PARSE_ERROR, f"this line is no JSON ({error}); send one JSON object a line", "parse")
             )
@@ -255,6 +256,8 @@ class Connection(asyncio.Protocol):
         number = message.get("id", _NO_ID)
         if isinstance(number, bool) or not isinstance(number, str | int | float | _NoId | None):
             return None, _error(None, INVALID_REQUEST, "id is a string, a number or null", "id")
+        if isinstance(number, float) and not math.isfinite(number):
+            return None, _error(None, PARSE_ERROR, "id is too large a number", "id")
         try:
             result = self._method(message)(self, message.get("params") or {})
         except LlmosError as error:
@@ -303,7 +306,8 @@ class Connection(asyncio.Protocol):
         self.tasks.discard(task)
         self._reads.discard(task)
         self.server.requests -= 1
-        if self._waiting or self._ended:
+        was_full = len(self.tasks) == MAX_IN_FLIGHT - 1  # then reading waits for this
+        if self._waiting or self._ended or was_full:
             self._serve_waiting()
 
     # Answers
@@ -370,17 +374,6 @@ class _NoId:
 _NO_ID = _NoId()
 
 
-def _parsed(line: bytes) -> Any:
-    """The message of a line.
-
-    :raises ValueError: it is no JSON, or holds what no answer could repeat: NaN, half a surrogate pair.
-    """
-    message = _DECODER.decode(line.decode())
-    if b"\\ud" in line or b"\\uD" in line:
-        json.dumps(message, ensure_ascii=False).encode()
-    return message
-
-
 def _as_line(message: Any) -> bytes:
     try:
         if isinstance(message, dict) and isinstance(result := message.get("result"), JobList):
@@ -388,19 +381,6 @@ def _as_line(message: Any) -> bytes:
         return to_json(message) + b"\n"
     except PydanticSerializationError:  # a name or a path from the machine that is no UTF-8
         return json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is too large a number")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 async def _settled(number: Any, result: Awaitable[Any]) -> dict[str, Any]:
@@ -417,6 +397,8 @@ def _failure(number: Any, error: LlmosError) -> dict[str, Any]:
 
 
 def _broken(number: Any, error: Exception) -> dict[str, Any]:
+    if (lacking := want(error)) is not None:
+        return _failure(number, lacking)
     log.error("a request failed inside llmosd", exc_info=error)
     return _error(
         number, INTERNAL_ERROR, f"llmosd failed inside ({type(error).__name__}); its log has more", "internal"

@@ -1,8 +1,8 @@
 """Job files carried out: what they declare against the job table, the difference as a plan, and the reverse.
 
 What a file declares is what a job is, not whether it runs at the moment: a job that stands as declared is left as it
-is, ended or not. New jobs are run; of those that differ, limits, priority and schedule are set in place, and anything
-else means stop and run anew.
+is, ended or not. New jobs are run; of those that differ, what needs no new run is changed live, and anything else means
+stop and run anew.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from llmos.kernel import ordering
 from llmos.kernel.caller import Caller
 from llmos.kernel.executor import Check
 from llmos.kernel.job import Job
-from llmos.kernel.states import State
+from llmos.kernel.states import ALIVE, State
 from llmos.kernel.step import Step
 from llmos.kernel.targets import job_target, user_name
 from llmos.plan.language import print_line
@@ -41,24 +41,37 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SCHEDULE = ("at", "once", "every", "cron")
 _LIMITS = ("memory", "cpu", "io")
 """What `limit` sets of a job that runs."""
+_LIVE = (
+    *("restart", "restart_limit", "restart_on", "restart_prevent", "success_exit", "timeout", "health"),
+    *("stop_signal", "stop_timeout", "missed", "overlap"),
+)
+"""What else needs no new run, and has no line of its own."""
 _DECLARED = [item.name for item in fields(Job) if item.name in FIELDS or item.name in ("uid", "schedule")]
 """The fields of a job that a file decides."""
 
 
 @dataclass(slots=True)
 class _Change:
-    """What makes one job as it is declared, or takes it away: the lines that do, and the job that `run` is to start."""
+    """What makes one job as it is declared, or takes it away: the lines that do, and the job that `run` is to start.
+
+    `how`, of a job that is there: `live`, or `restart`, or `start` where it does not run and waits for no time. `live` is
+    what is set without a line, and `run` the line that says what the job is then.
+    """
 
     name: str
     kind: str
     lines: list[Syscall]
     job: Job | None = None
+    how: str | None = None
+    live: dict[str, Any] = field(default_factory=dict)
+    run: Run | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         lines = [print_line(line) for line in self.lines]
-        return {"job": self.name, "change": self.kind, "lines": lines, "fields": self.fields}
+        how = {"how": self.how} if self.how is not None else {}
+        return {"job": self.name, "change": self.kind, **how, "lines": lines, "fields": self.fields}
 
 
 @dataclass(slots=True)
@@ -74,7 +87,8 @@ class _Difference:
 
     @property
     def risk(self) -> Risk:
-        return self.check.risk if self.check.lines else Risk.READ
+        live = Risk.CHANGE if any(change.live for change in self.changes) else Risk.READ
+        return max(self.check.risk, live) if self.check.lines else live
 
     @property
     def hash(self) -> str:
@@ -194,7 +208,8 @@ def _change(spec: JobSpec, job: Job, present: Job | None) -> _Change | None:
     """What makes the job that is there the one that is declared; None where it is that already."""
     run = spec.run.model_copy(update={"cwd": job.cwd})
     if present is None:
-        return _Change(job.name, "add", [run], job, {"env": {"from": {}, "to": spec.env}} if spec.env else {})
+        fields = {"env": {"from": {}, "to": spec.env}} if spec.env else {}
+        return _Change(job.name, "add", [run], job, fields=fields)
     differing = [name for name in _DECLARED if getattr(job, name) != getattr(present, name)]
     if {**job.env, **present.env} == job.env and spec.env.keys() <= present.env.keys() and "env" in differing:
         differing.remove("env")  # it lacks but some of what every job of a file is given
@@ -203,9 +218,12 @@ def _change(spec: JobSpec, job: Job, present: Job | None) -> _Change | None:
     if not differing:
         return None
     shown = {_shown(name): {"from": _show(present, name), "to": _show(job, name)} for name in differing}
-    if set(differing) <= {"priority", "schedule", *_LIMITS}:
-        return _Change(job.name, "change", _in_place(job, differing), None, shown)
-    return _Change(job.name, "change", [*_ending(present), run], job, shown)
+    if set(differing) <= {"priority", "schedule", *_LIMITS, *_LIVE}:
+        live = {name: getattr(job, name) for name in differing if name in _LIVE}
+        return _Change(job.name, "change", _in_place(job, differing), None, "live", live, run, shown)
+    runs = present.state in ALIVE or present.state is State.BACKOFF
+    how = "restart" if runs else None if job.schedule else "start"
+    return _Change(job.name, "change", [*_ending(present), run], job, how, fields=shown)
 
 
 def _in_place(job: Job, differing: Sequence[str]) -> list[Syscall]:
@@ -231,6 +249,8 @@ async def _carry_out(kernel: "Kernel", caller: Caller, change: _Change, granted:
     """When its turn comes, do the lines of one change in order; after one that fails the rest is skipped."""
     failed = False
     async with turn:
+        if change.live and change.run is not None:
+            await _set_live(kernel, caller, change.run, change.live)
         for line in change.lines:
             result: dict[str, Any] = {"line": print_line(line), "ok": False}
             change.results.append(result)
@@ -246,6 +266,18 @@ async def _carry_out(kernel: "Kernel", caller: Caller, change: _Change, granted:
                 result["ok"] = True
             except LlmosError as error:
                 result["error"], failed = error.as_json(), True
+
+
+async def _set_live(kernel: "Kernel", caller: Caller, line: Run, wanted: dict[str, Any]) -> None:
+    """Change a job while it runs, as the line does that says what it is then: a step that can be undone."""
+    job = kernel.supervisor.jobs.get(line.name or "")
+    if job is None:  # somebody has removed it just now, and might have after this as well
+        return
+    before = {name: getattr(job, name) for name in wanted}
+    step = await kernel.journal.intend(caller.uid, "", print_line(line), line.as_json())
+    kernel.supervisor.change(job, wanted)
+    result = {"targets": [job_target(kernel.supervisor, job.name).as_json()]}
+    await kernel.journal.settle(step, ok=True, result=result, undo={"jobs": [job.name], "fields": before})
 
 
 async def _run(kernel: "Kernel", caller: Caller, line: Run, job: Job) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from llmos.errors import Forbidden, NotFound
+from llmos.errors import BadInput, Forbidden, NotFound
 from llmos.machine.identity import ancestors
 
 _UCRED = struct.Struct("3i")
-MAX_ENVIRONMENT_BYTES = 1024**2
+MAX_ENVIRONMENT_BYTES = 2 * 1024**2
 _OURS = ("LLMOS_", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "INVOCATION_ID", "JOURNAL_STREAM")
 """What tells a process of its own supervisor is no child's business."""
 
@@ -67,12 +67,20 @@ class Caller:
         return home if os.path.isdir(home) else "/"
 
     def environment(self) -> dict[str, str]:
-        """The environment the caller was started with, without what is llmos's or a service manager's."""
+        """The environment the caller was started with, without what is llmos's or a service manager's.
+
+        :raises BadInput: it is too large.
+        """
         try:
             with Path(f"/proc/{self.pid}/environ").open("rb") as file:
-                data = file.read(MAX_ENVIRONMENT_BYTES)
+                data = file.read(MAX_ENVIRONMENT_BYTES + 1)
         except OSError:
             data = b""
+        if len(data) > MAX_ENVIRONMENT_BYTES:
+            raise BadInput(
+                f"the caller's environment, which its jobs inherit, has more than {MAX_ENVIRONMENT_BYTES} bytes; "
+                "call with less, as by env -i"
+            )
         pairs = (os.fsdecode(pair).partition("=") for pair in data.split(b"\0") if b"=" in pair)
         found = {name: value for name, _, value in pairs if name and not name.startswith(_OURS)}
         return found or self._plain_environment()

@@ -3,13 +3,17 @@
 import asyncio
 import os
 import pwd
-from collections.abc import Mapping
+import resource
+import signal
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
-from llmos.errors import Conflict, Unsupported
+from llmos.errors import Conflict, Forbidden, NotFound, Unsupported
 from llmos.kernel.job import Job
+from llmos.kernel.job_log import Outputs
 from llmos.kernel.reaper_client import SpawnRequest, User
-from llmos.machine import freezer, limits, priority
+from llmos.machine import freezer, limits, oom, priority
 from llmos.machine.cgroup import Cgroups
 from llmos.machine.gpu import gpus
 from llmos.machine.identity import Identity, with_descendants
@@ -21,14 +25,15 @@ class Confinement:
 
     def __init__(self, cgroups: Cgroups) -> None:
         self.cgroups = cgroups
-        self._held: dict[str, limits.Held] = {}
+        # On v1 that would be one more group a job.
+        self._counts_kills_in_all = "memory" in cgroups.controllers and cgroups.means("memory") == "cgroup v2"
 
-    async def request(self, job: Job, log_path: str, extra: Mapping[str, str]) -> SpawnRequest:
+    async def request(self, job: Job, outputs: Outputs, extra: Mapping[str, str]) -> SpawnRequest:
         """All that the reaper must know to start the job with `extra` variables, its groups made and its limits set.
 
         :raises Unsupported: the machine cannot keep a limit, or has too few GPUs.
         """
-        return await asyncio.to_thread(self._request, job, log_path, extra)
+        return await asyncio.to_thread(self._request, job, outputs, extra)
 
     async def probe(self, job: Job, run: str, argv: list[str]) -> SpawnRequest:
         """What the reaper must know to run a command as the running job would: as its user, within its limits."""
@@ -54,16 +59,30 @@ class Confinement:
             paused, job.paused = freezer.Paused.from_json(job.paused), None
             await asyncio.to_thread(freezer.resume, paused, self.cgroups)
 
-    async def ran_out_of_memory(self, job: Job) -> bool:
-        """Whether the kernel has killed something of the job, in its present run, for want of memory."""
-        return await asyncio.to_thread(lambda: self._count_oom_kills(job) > job.oom_kills)
+    async def found_paused(self, jobs: Iterable[Job]) -> dict[str, dict[str, Any]]:
+        """Which of these running jobs are frozen or stopped, whoever did it, each with what `resume` needs."""
+        return await asyncio.to_thread(
+            lambda: {job.name: paused.as_json() for job in jobs if (paused := self._found_paused(job))}
+        )
+
+    def may_have_run_out(self, job: Job, exit_record: Mapping[str, Any]) -> bool:
+        """Whether it is worth a look if the kernel had a hand in this end of its run."""
+        killed = exit_record["signal"] == signal.SIGKILL
+        return exit_record["code"] != 0 and (killed or self._counts_kills_in_all or job.memory is not None)
+
+    async def ran_out_of_memory(self, job: Job, exit_record: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether the kernel has killed something of the job, in its present run, for want of memory.
+
+        `oom` is True, False or `perhaps`; `oom_of` says whose memory had run out: `limit` is the job's own, `group` that
+        of a control group that it was in, `machine` the whole; None where that is not known.
+        """
+        return await asyncio.to_thread(self._ran_out_of_memory, job, exit_record)
 
     async def remove(self, job: Job) -> None:
         """Take the job's control groups away."""
-        self._held.pop(job.name, None)
         await asyncio.to_thread(self.cgroups.remove, job.name)
 
-    def _request(self, job: Job, log_path: str, extra: Mapping[str, str]) -> SpawnRequest:
+    def _request(self, job: Job, outputs: Outputs, extra: Mapping[str, str]) -> SpawnRequest:
         assert job.run is not None
         bounds = bounds_of({"memory": job.memory, "cpu": job.cpu, "io": job.io})
         wanted = {kind: bound for kind, bound in bounds.items() if bound is not None}
@@ -75,18 +94,30 @@ class Confinement:
                 raise Unsupported(f"cannot limit {kind} of {job.name}: {self.cgroups.why_not(kind)}", field=kind)
         if controllers:
             self.cgroups.create(job.name, controllers)
-        for kind, bound in wanted.items():
-            if kind in controllers:
+        if self._counts_kills_in_all:
+            with suppress(Conflict, Forbidden):  # only to count
+                self.cgroups.create(job.name, ["memory"])
+        if controllers[:1] == ["freezer"] and self.cgroups.freezing(job.name):
+            self.cgroups.thaw(job.name)  # its last run ended frozen
+        # What an earlier run or another job of this name was bounded by holds no longer.
+        made = {kind for kind in (*bounds, "pids") if kind in controllers or self.cgroups.exists(job.name, kind)}
+        for kind, bound in bounds.items():
+            if kind in made:
                 self._set(kind, job.name, bound)
-        if job.pids is not None:
+        if "pids" in made:
             self.cgroups.set_pids(job.name, job.pids)
-        job.oom_kills = self._count_oom_kills(job)
+        if "cpu" in made:
+            self.cgroups.set_weight(job.name, priority.LEVELS[job.priority].weight)
+        grouped = "memory" in made
+        job.oom_kills = self._group_oom_kills(job) if grouped else 0
+        job.machine_oom_kills = 0 if grouped else oom.count()
         return SpawnRequest(
             run=job.run,
             argv=job.argv,
             env={**job.env, **_gpu_environment(job), **extra},
-            stdout=log_path,
+            **outputs,
             cgroups=self._folders(job, controllers),
+            notify=True if job.ready and job.ready.get("notify") else None,
             label=cast(Any, job.record()),
             **self._manner(job),
         )
@@ -102,7 +133,9 @@ class Confinement:
         """How whatever is run for the job is run."""
         rlimits: dict[str, tuple[int, int]] = {}
         if job.memory is not None and "memory" not in self.cgroups.controllers:
-            rlimits["RLIMIT_AS"] = (values.bytes_of(job.memory),) * 2
+            hard = resource.getrlimit(resource.RLIMIT_AS)[1]  # stays, so that the limit can be raised and lifted
+            bound = values.bytes_of(job.memory)
+            rlimits["RLIMIT_AS"] = (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard)
         if job.open_files is not None:
             rlimits["RLIMIT_NOFILE"] = (job.open_files, job.open_files)
         return {
@@ -114,22 +147,39 @@ class Confinement:
             "env_files": job.env_files,
         }
 
-    def _count_oom_kills(self, job: Job) -> int:
-        return self.cgroups.usage(job.name).oom_kills or 0 if self.cgroups.exists(job.name, "memory") else 0
+    def _group_oom_kills(self, job: Job) -> int:
+        return self.cgroups.usage(job.name).oom_kills or 0
+
+    def _ran_out_of_memory(self, job: Job, exit_record: Mapping[str, Any]) -> dict[str, Any]:
+        counted = self.cgroups.exists(job.name, "memory")
+        if not (self._group_oom_kills(job) > job.oom_kills if counted else oom.count() > job.machine_oom_kills):
+            return {"oom": False}
+        kill, readable = None, True
+        try:
+            kill = oom.kill_of(job.identity) if job.identity is not None else None
+        except OSError:
+            readable = False
+        if kill is None and not counted:
+            return {"oom": "perhaps" if not readable and exit_record["signal"] == signal.SIGKILL else False}
+        if kill is None:
+            return {"oom": True, "oom_of": "limit" if job.memory is not None else None}
+        own = counted and kill.limited == kill.group
+        return {"oom": True, "oom_of": "limit" if own else "machine" if kill.limited is None else "group"}
 
     def _set_priority(self, job: Job, word: str) -> list[str]:
         if self.cgroups.exists(job.name, "cpu"):  # inside such a group niceness counts only among its own processes
             self.cgroups.set_weight(job.name, priority.LEVELS[word].weight)
         return priority.apply(self.members(job), word)
 
-    def _set(self, kind: str, group: str, bound: float) -> None:
+    def _set(self, kind: str, group: str, bound: float | None) -> None:
+        whole = None if bound is None else int(bound)
         match kind:
             case "memory":
-                self.cgroups.set_memory(group, int(bound))
+                self.cgroups.set_memory(group, whole)
             case "cpu":
                 self.cgroups.set_cpu(group, bound)
             case _:
-                self.cgroups.set_io(group, int(bound))
+                self.cgroups.set_io(group, whole)
 
     def _set_limits(self, job: Job, changed: dict[str, str | None]) -> dict[str, Any]:
         bounds = bounds_of(changed)
@@ -137,14 +187,22 @@ class Confinement:
             for kind in bounds:
                 if kind != "memory" and kind not in self.cgroups.controllers:
                     raise Unsupported(f"cannot limit {kind}: {self.cgroups.why_not(kind)}", field=kind)
-            if self.cgroups.exists(job.name, "freezer"):
-                self.cgroups.remove(job.name)
             return {"means": dict.fromkeys(bounds, "when it is started"), "caveats": []}
-        held = self._held.pop(job.name, None)
+        held = limits.Held.from_json(job.held) if job.held is not None else None
+        if held is None and job.identity and job.memory is not None and "memory" not in self.cgroups.controllers:
+            held = limits.Held(rlimits={job.identity: resource.getrlimit(resource.RLIMIT_AS)[0]})  # since its start
         done = limits.limit(bounds, self.members(job), self.cgroups, group=job.name, held=held)
-        if done.held is not None:
-            self._held[job.name] = done.held
+        job.held = done.held.as_json() if done.held is not None else None
         return {"means": dict(done.means), "caveats": done.caveats}
+
+    def _found_paused(self, job: Job) -> freezer.Paused | None:
+        try:
+            group = job.name if self.cgroups.exists(job.name, "freezer") else None
+            if group is not None and self.cgroups.freezing(group):
+                return freezer.Paused(self.cgroups.means("freezer"), self.cgroups.members(group), group)
+            return freezer.found_stopped(self.members(job)) if job.identity else None
+        except NotFound:  # it has just ended
+            return None
 
     def members(self, job: Job) -> list[Identity]:
         """Every process of the job. Blocks.

@@ -1,4 +1,8 @@
-"""llmosd: the process. It reads the settings, at SIGHUP again, starts the kernel, opens the socket, ends when told to."""
+"""llmosd: the process. It reads the settings, at SIGHUP again, starts the kernel, opens the socket, ends when told to.
+
+Most of the time until it answers goes into imports, and some into the reaper, another process: the two go on side by
+side, so the kernel is imported in `serve`.
+"""
 
 import argparse
 import asyncio
@@ -9,18 +13,23 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from llmos import __version__
 from llmos.errors import BadInput, LlmosError, Unavailable
-from llmos.kernel.api import Server
-from llmos.kernel.kernel import Kernel
+from llmos.kernel.reaper_client import reach
 from llmos.kernel.service_manager import ServiceManager
+from llmos.kernel.threads import Threads
 from llmos.settings import Settings, load
+
+if TYPE_CHECKING:
+    from llmos.kernel.kernel import Kernel
 
 log = logging.getLogger("llmos")
 
@@ -47,20 +56,37 @@ def main() -> None:
         def read() -> Settings:
             return load(arguments.config, socket=socket, state_dir=arguments.state_dir, **model)
 
-        uvloop.run(serve(read(), read, manager))
+        settings = read()
+        lock = _take_lock(settings)
+        reaper = threading.Thread(target=_begin_reaper, args=(settings.state_dir,), name="reaper")
+        reaper.start()
+        try:
+            uvloop.run(serve(settings, read, manager, reaper.join))
+        finally:
+            os.close(lock)
     except LlmosError as error:
         print(f"llmosd: {error.message}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-async def serve(settings: Settings, read: Callable[[], Settings], manager: ServiceManager) -> None:
+def _begin_reaper(state_dir: Path) -> None:
+    with suppress(LlmosError, OSError):  # what is wrong is said when it is wanted
+        reach(state_dir).close()
+
+
+async def serve(
+    settings: Settings, read: Callable[[], Settings], manager: ServiceManager, reaper_begun: Callable[[], None]
+) -> None:
     """Start, serve until SIGTERM, SIGINT or a shutdown request, and end in order; SIGHUP reads the settings again.
 
     :raises LlmosError: a part cannot be started.
     """
+    from llmos.kernel.api import Server
+    from llmos.kernel.kernel import Kernel
+
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS, "llmosd"))
-    lock = await asyncio.to_thread(_take_lock, settings)
+    loop.set_default_executor(Threads(MAX_THREADS, "llmosd"))
+    await asyncio.to_thread(reaper_begun)
     _raise_file_limit()
     kernel = Kernel(settings)
     server = Server(kernel)
@@ -88,10 +114,11 @@ async def serve(settings: Settings, read: Callable[[], Settings], manager: Servi
         await manager.notify("STOPPING=1", "STATUS=ending")
         await server.close()
         await kernel.close(end_jobs=server.end_jobs)
-        os.close(lock)
 
 
-async def _reload(kernel: Kernel, read: Callable[[], Settings], wanted: asyncio.Event, manager: ServiceManager) -> None:
+async def _reload(
+    kernel: "Kernel", read: Callable[[], Settings], wanted: asyncio.Event, manager: ServiceManager
+) -> None:
     """Take over what changed of the `LIVE` settings, each time it is wanted; where they are wrong, all stays as it was."""
     while await wanted.wait():
         wanted.clear()
@@ -112,7 +139,7 @@ async def _reload(kernel: Kernel, read: Callable[[], Settings], wanted: asyncio.
         await manager.notify("READY=1")
 
 
-def _status(kernel: Kernel) -> str:
+def _status(kernel: "Kernel") -> str:
     model = kernel.model.status()
     return f"{len(kernel.supervisor.jobs)} jobs; the model {model['model']} is {model['state']}"
 

@@ -5,15 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmos.errors import LlmosError, ModelError
-from llmos.machine import state
+from llmos.errors import LlmosError, ModelError, NotFound
+from llmos.machine import capacity, state
 from llmos.machine.cgroup_mounts import CONTROLLERS
 from llmos.machine.gpu import gpus
 from llmos.nlui import models
 from llmos.nlui.serving import served
+from llmos.settings import Settings
 
 if TYPE_CHECKING:
     from llmos.kernel.kernel import Kernel
+
+
+MANY_JOBS = 1000
+"""Room for fewer is worth a remark."""
 
 
 def examine(kernel: "Kernel") -> list[dict[str, Any]]:
@@ -40,6 +45,7 @@ def examine(kernel: "Kernel") -> list[dict[str, Any]]:
         ),
         _told("temperature", lambda: f"{len(state.temperatures())} sensors", "load the driver of a sensor"),
         _row("pidfd", hasattr(os, "pidfd_open"), "signals cannot hit a reused pid"),
+        _room(kernel),
     ]
     return [*found, *_model(kernel)]
 
@@ -50,20 +56,30 @@ def _model(kernel: "Kernel") -> list[dict[str, Any]]:
     pull = f"llmos model pull {name}"
     there = [_told("model", lambda: str(models.locate(name).path), pull)]
     if there[0]["ok"]:
-        there.append(_told("merged model", lambda: _merged(kernel), pull))
+        there.append(_told("merged model", lambda: _merged(kernel.settings), pull))
     ready = _row("model worker", status["state"] not in ("failed", "missing"), status["error"] or status["state"])
     return [*there, ready]
 
 
-def _merged(kernel: "Kernel") -> str:
+def _merged(settings: Settings) -> str:
     """Where the model lies that its adapter is merged into.
 
     :raises ModelError: it has not been made, or the adapter is damaged.
     """
-    model = served(kernel.settings.model.name, kernel.settings.state_dir)
+    model = served(settings.model.name, settings.state_dir)
     if model.adapter is not None:
         raise ModelError("the adapter is not merged into its model: each answer takes longer")
     return str(model.path) if model.trained else "none: there is no adapter for this model"
+
+
+def _room(kernel: "Kernel") -> dict[str, Any]:
+    """How many jobs the machine has room for, and what would make more."""
+    try:
+        tightest = capacity.bounds(kernel.reaper.pid or 0)[0]
+    except NotFound as error:
+        return _row("room for jobs", False, error.message, "llmosd starts it again; ask once more")
+    detail = f"at most {tightest.limit:,} processes: {tightest.what}"
+    return _row("room for jobs", tightest.limit >= MANY_JOBS, detail, tightest.remedy)
 
 
 def _autogroup() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmos.errors import LlmosError, NeedsConfirmation, NotFound, PlanChanged
+from llmos.errors import LlmosError, NeedsConfirmation, NotFound, PlanChanged, want
 from llmos.kernel import targets
 from llmos.kernel.caller import Caller
 from llmos.kernel.policy import Assessment, Surroundings, assess
@@ -190,6 +190,8 @@ class Executor:
         except LlmosError as error:
             return {"line": text, "ok": False, "error": error.as_json(), "raised": error}
         except Exception as error:
+            if (lacking := want(error)) is not None:
+                return {"line": text, "ok": False, "error": lacking.as_json(), "raised": lacking}
             log.exception("%s failed inside llmosd", text)
             inside = LlmosError(f"llmosd failed inside ({type(error).__name__}: {error}); its log has more")
             return {"line": text, "ok": False, "error": inside.as_json(), "raised": inside}
@@ -280,15 +282,18 @@ class Executor:
             for line in lines:
                 line.assessment = Assessment(line.call.risk, ())
             return
-        argv_of = {name: job.argv for name, job in self._kernel.supervisor.jobs.items()}
-        settings = self._kernel.settings.policy
+        settings, own = self._kernel.settings.policy, self._kernel.own_pids()
 
-        def weigh() -> None:
-            around = Surroundings(self._kernel.own_pids(), caller.ancestors(), argv_of)
+        def weigh(ancestors: frozenset[int]) -> None:
+            around = Surroundings(own, ancestors)
             for line in lines:
                 line.assessment = assess(line.call, line.acted_on, line.then_targets, settings, around)
 
-        await asyncio.to_thread(weigh)
+        named = [target for line in lines for target in (*line.acted_on, *line.then_targets)]
+        if any(not isinstance(target, targets.WatchTarget) and target.pid is not None for target in named):
+            await asyncio.to_thread(lambda: weigh(caller.ancestors()))
+        else:
+            weigh(frozenset())
 
 
 async def _outcome(call: Syscall, step: Step) -> Outcome:

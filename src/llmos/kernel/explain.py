@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmos.kernel.job import Job
 from llmos.kernel.targets import JobTarget, Resolved, WatchTarget
+from llmos.scheduler import explanation
 
 if TYPE_CHECKING:
     from llmos.kernel.kernel import Kernel
@@ -18,6 +19,8 @@ async def why(kernel: "Kernel", target: Resolved) -> dict[str, Any]:
     events = await kernel.journal.events(subject=subject, limit=MAX_EVENTS)
     if isinstance(target, JobTarget):
         sentence = _of_job(kernel.supervisor.get(target.name), events)
+    elif events and events[-1]["kind"].startswith("scheduler."):
+        sentence = f"{_name(target)}: {explanation.explain(events)}"
     elif events:
         sentence = f"{_name(target)}: {_of_event(events[-1])}."
     else:
@@ -42,9 +45,7 @@ def _of_job(job: Job, events: list[dict[str, Any]]) -> str:
     sentence = f"{job.name} is {job.state}{when}: {job.reason or 'it was never started'}."
     if job.ended_at is not None and job.recent and job.ended_how() not in sentence:
         sentence += f" Its last run ended at {_clock(job.ended_at)}: {job.ended_how()}."
-    if job.recent and job.recent[-1].get("oom"):
-        bound = f"the limit of {job.memory}" if job.memory else "its limit"
-        sentence += f" Out of memory: it reached {bound}, and the kernel killed a process of it."
+    sentence += _of_memory(job)
     if job.failed_checks:
         sentence += f" The last {job.failed_checks} of its health checks failed."
     if job.restarts:
@@ -54,7 +55,27 @@ def _of_job(job: Job, events: list[dict[str, Any]]) -> str:
     ]
     if changes:
         sentence += f" Last change: {_of_event(changes[-1])}."
+    if scheduled := explanation.explain(events):
+        sentence += f" {scheduled}"
     return sentence
+
+
+def _of_memory(job: Job) -> str:
+    last = job.recent[-1] if job.recent else {}
+    match last.get("oom"):
+        case True:
+            whose = {
+                "limit": f"it reached the limit of {job.memory}" if job.memory else "it reached its limit",
+                "group": "a control group that it is in reached its limit",
+                "machine": "the machine had none left",
+            }.get(last.get("oom_of") or "", "the machine, or a control group that it is in, had none left")
+            return f" Out of memory: {whose}, and the kernel killed a process of it."
+        case "perhaps":
+            return (
+                " The kernel has killed processes for want of memory while it ran; whether this was one, its log tells"
+                " (dmesg), which llmosd may not read."
+            )
+    return ""
 
 
 def _of_event(event: dict[str, Any]) -> str:

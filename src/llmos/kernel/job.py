@@ -1,9 +1,11 @@
 """A managed job: what was asked for it, and how it stands."""
 
 import shlex
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+import signal
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import PurePath
+from sys import intern
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator
@@ -14,7 +16,11 @@ from llmos.machine.identity import Identity, boot_id
 from llmos.plan import values
 
 MAX_RECENT_EXITS = 10
-_RARE = ("ready", "health", "restart_limit", "restart_on", "nice", "umask", "env_files", "stop_signal", "stop_timeout")
+_RARE = {
+    "ready", "health", "restart_limit", "restart_on", "restart_prevent", "success_exit", "nice", "umask", "env_files",
+    "stop_signal", "stop_timeout", "missed", "overlap", "output", "stderr",
+}  # fmt: skip
+"""What few jobs have, and callers see only of those."""
 _INTERPRETERS = {"python", "node", "ruby", "perl", "bash", "sh", "zsh", "java", "php", "deno", "bun", "env", "sudo"}
 
 
@@ -33,7 +39,8 @@ class Job:
     """One job. `memory`, `io` are SIZE texts, `cpu` cores, `timeout` a DUR text; times are epoch seconds.
 
     `after`, given as a name or None too, are the jobs that it waits for; `ready`, `health` and `restart_limit` are what
-    `readiness.Ready`, `health.Health` and `restarts.RestartLimit` read.
+    `readiness.Ready`, `health.Health` and `restarts.RestartLimit` read. `missed` says what follows when its time came
+    and nobody saw it, `overlap` what follows when the run before is not over.
     """
 
     name: str
@@ -60,8 +67,14 @@ class Job:
     env_files: list[str] = field(default_factory=list)
     restart_limit: dict[str, Any] | None = None
     restart_on: list[int | str] = field(default_factory=list)
+    restart_prevent: list[int | str] = field(default_factory=list)
+    success_exit: list[int | str] = field(default_factory=list)
     stop_signal: str = "TERM"
     stop_timeout: str | None = None
+    missed: str = "run-once"
+    overlap: str = "skip"
+    output: str = "file"
+    stderr: str = "merged"
 
     state: State = State.STOPPED
     reason: str = ""
@@ -76,20 +89,33 @@ class Job:
     restarts: int = 0
     failures: int = 0
     next_run_at: float | None = None
+    """When its schedule comes next."""
+    armed: dict[str, Any] | None = None
+    """When that was set (`at`), in which boot, and when of that boot's time it is `due` where it counts time."""
+    queued: bool = False
+    """Whether it is started again once its run has ended."""
+    retry_at: float | None = None
+    """When it is tried again, in back-off."""
     paused: dict[str, Any] | None = None
+    held: dict[str, Any] | None = None
+    """What lifting its limits needs where no control group keeps them: `limits.Held`."""
     recent: list[dict[str, Any]] = field(default_factory=list)
     restarted_at: list[float] = field(default_factory=list)
     """When it was restarted by itself, as far back as its limit looks."""
     failed_checks: int = 0
     """Checks of its health that failed in a row."""
-    log_from: int = 0
-    """Where in its log file the output of its run begins, where a line of that is what shows it ready."""
+    log_from: list[int] = field(default_factory=list)
+    """Where in its log files the output of its run begins, where a line of that is what shows it ready."""
     oom_kills: int = 0
     """Kills for want of memory that its control group had counted before its run."""
+    machine_oom_kills: int = 0
+    """The same of the whole machine, where it had no such group then."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.after, list):  # as records of before and calls of `run` have it
             self.after = [self.after] if self.after else []
+        # Most jobs share most of their variables, and a thousand jobs should hold them once.
+        self.env = {intern(name): intern(value) for name, value in self.env.items()}
 
     @property
     def identity(self) -> Identity | None:
@@ -104,14 +130,13 @@ class Job:
         return bool(self.schedule) and "once" not in self.schedule
 
     def record(self) -> dict[str, Any]:
-        """The whole job as JSON, for the journal."""
-        return asdict(self)
+        """The whole job as JSON, for the journal: to be written at once, for it shares what the job holds."""
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """The job of a journal record; fields that are no longer known are dropped."""
-        known = {item.name for item in fields(cls)}
-        job = cls(**{name: value for name, value in record.items() if name in known})
+        job = cls(**{name: value for name, value in record.items() if name in _FIELDS})
         job.state = State(job.state)
         return job
 
@@ -141,10 +166,10 @@ class Job:
             },
             "timeout": self.timeout,
             "schedule": self.schedule or None,
-            "next_run_at": self.next_run_at,
+            "next_run_at": self.next_run_at if self.retry_at is None else self.retry_at,
             "after": self.after,
             "reason": self.reason,
-            **{name: value for name in _RARE if (value := getattr(self, name)) not in (None, [], "TERM")},
+            **{name: value for name, default in _DEFAULTS.items() if (value := getattr(self, name)) != default},
             **({"failed_checks": self.failed_checks} if self.health is not None else {}),
         }
 
@@ -153,28 +178,49 @@ class Job:
         self.exit_code, self.exit_signal = exit_record.get("code"), exit_record.get("signal")
         self.ended_at = exit_record["at"]
         self.recent = [*self.recent[-MAX_RECENT_EXITS + 1 :], {"started_at": self.started_at, **exit_record}]
-        self.pid = self.start_ticks = self.run = self.paused = None
+        self.pid = self.start_ticks = self.run = self.paused = self.held = None
 
     def ended_well(self) -> bool:
-        """Whether its last run ended with exit code 0."""
-        return self.exit_code == 0
+        """Whether its last run ended with exit code 0, or as its `success_exit` has it."""
+        return self.exit_code == 0 or self.ended_as(self.success_exit)
+
+    def ended_as(self, ends: list[int | str]) -> bool:
+        """Whether its last run ended with one of these exit codes or signals (names without SIG)."""
+        return self.exit_code in ends or (self.exit_signal is not None and _signal_name(self.exit_signal) in ends)
 
     def ended_how(self) -> str:
         """How its last run ended, in words; whether the kernel killed something of it for want of memory."""
-        oom = ", out of memory" if self.recent and self.recent[-1].get("oom") else ""
+        known = self.recent[-1].get("oom") if self.recent else False
+        oom = {True: ", out of memory", "perhaps": ", perhaps out of memory"}.get(known or False, "")
         if self.exit_signal is not None:
             return f"killed by signal {self.exit_signal}{oom}"
         return "ended in a way nobody saw" if self.exit_code is None else f"exit code {self.exit_code}{oom}"
 
 
-class JobList(list[dict[str, Any]]):
-    """Jobs as callers see them, with the JSON text of the whole made once: `jobs` is what programs ask most."""
+_FIELDS = tuple(item.name for item in fields(Job))
+_DEFAULTS: dict[str, Any] = {
+    item.name: [] if item.default is MISSING else item.default for item in fields(Job) if item.name in _RARE
+}
+
+
+class JobRow(dict[str, Any]):
+    """A job as callers see it, with its JSON text, made once: the state of jobs is what programs ask most."""
 
     __slots__ = ("json",)
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        super().__init__(job.as_json() for job in jobs)
-        self.json: bytes = to_json(list(self))
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.as_json())
+        self.json: bytes = to_json(self)
+
+
+class JobList(list[dict[str, Any]]):
+    """Jobs as callers see them, with the JSON text of the whole."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, rows: Sequence[JobRow]) -> None:
+        super().__init__(rows)
+        self.json = b"[%b]" % b",".join([row.json for row in rows])
 
 
 def name_from(argv: list[str]) -> str:
@@ -186,6 +232,11 @@ def name_from(argv: list[str]) -> str:
         program = PurePath(script).stem or program
     name = "".join(char if char.isalnum() or char in "-_." else "-" for char in program).strip("-.")[:64] or "job"
     return f"job-{name}" if name.isdigit() else name
+
+
+def _signal_name(number: int) -> str | None:
+    known = set(signal.Signals)
+    return signal.Signals(number).name.removeprefix("SIG") if number in known else None
 
 
 def command_line(argv: list[str]) -> str:

@@ -5,10 +5,11 @@ wakes who waits for it.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from llmos.errors import Conflict, NotFound
-from llmos.kernel.job import Job, JobList
+from llmos.kernel.job import Job, JobList, JobRow
 from llmos.kernel.journal import Journal
 from llmos.kernel.states import ALIVE, Move, State, transition
 
@@ -21,13 +22,27 @@ class JobTable:
         self._journal = journal
         self._pids: dict[int, Job] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, dict[str, Job]] = {}
+        """The jobs that wait for others, by the name of each of those and their own."""
+        self._rows: dict[str, JobRow] = {}
         self._list: JobList | None = None
 
     def listing(self) -> JobList:
-        """Every job as callers see it; made anew only when one has changed."""
+        """Every job as callers see it; of those that have not changed, nothing is made anew."""
         if self._list is None:
-            self._list = JobList(self.jobs.values())
+            self._list = self.listing_of(self.jobs)
         return self._list
+
+    def listing_of(self, names: Iterable[str]) -> JobList:
+        """These jobs as callers see them.
+
+        :raises NotFound: there is none of a name.
+        """
+        return JobList([self._rows.get(name) or self._row(name) for name in names])
+
+    def _row(self, name: str) -> JobRow:
+        row = self._rows[name] = JobRow(self.get(name))
+        return row
 
     def get(self, name: str) -> Job:
         """The job of that name.
@@ -64,6 +79,21 @@ class JobTable:
         while job.state in ALIVE or job.state is State.BACKOFF:
             await self.ended(job)
 
+    def _waiting_for(self, job: Job) -> list[Job]:
+        """The jobs that wait for it."""
+        return list(self._waiting.get(job.name, {}).values())
+
+    def _waits(self, job: Job) -> None:
+        for name in job.after:
+            self._waiting.setdefault(name, {})[job.name] = job
+
+    def _waits_no_more(self, job: Job) -> None:
+        for name in job.after:
+            if (waiting := self._waiting.get(name)) is not None:
+                waiting.pop(job.name, None)
+                if not waiting:
+                    del self._waiting[name]
+
     def _next(self, job: Job, move: Move) -> State:
         try:
             return transition(job.state, move)
@@ -80,11 +110,19 @@ class JobTable:
 
     def _set_state(self, job: Job, state: State, reason: str) -> None:
         was, job.state, job.reason = job.state, state, reason
+        if was is State.WAITING:
+            self._waits_no_more(job)
+        if state is State.WAITING:
+            self._waits(job)
         self._note(job, str(state), {"from": str(was), "to": str(state), "reason": reason})
         if state in (State.STOPPED, State.FAILED, State.BACKOFF):
             self._release_waiters(job)
 
-    def _note(self, job: Job, what: str, body: dict[str, Any]) -> None:
+    def _changed(self, job: Job) -> None:
         self._list = None
+        self._rows.pop(job.name, None)
+
+    def _note(self, job: Job, what: str, body: dict[str, Any]) -> None:
+        self._changed(job)
         self._journal.save_job(job.name, job.record())
         self._journal.note(f"job.{what}", job.name, job.uid, {"pid": job.pid, **body})

@@ -6,8 +6,8 @@ outlive the daemon, not the power (after a power loss no process is left that th
 alone is committed without a sync (`NORMAL`).
 
 Events are append-only and hash-chained. A journal that fails its check is set aside under another name and reported,
-never trusted; one that merely cannot be opened (rights, a newer schema, a full disk) stays where it is, and the daemon
-does not start without it.
+never trusted, and a fresh one begins with the jobs, watches and facts of its copy (`journal_copy.py`). One that merely
+cannot be opened (rights, a newer schema, a full disk) stays where it is, and the daemon does not start without it.
 """
 
 import asyncio
@@ -24,14 +24,18 @@ from typing import Any, TypeVar
 from tenacity import retry, retry_if_exception_message, stop_after_attempt, wait_random_exponential
 
 from llmos.errors import Unavailable
+from llmos.kernel.journal_copy import Change, JournalCopy, read_copy
 from llmos.kernel.journal_file import (
     PRUNED,
     Corrupt,
     digest_of,
     open_file,
     remedy,
+    report_changes,
+    rows_of,
     says_corrupt,
     set_aside,
+    take_over,
     verify_chain,
 )
 
@@ -65,6 +69,9 @@ class Journal:
         self._connection: sqlite3.Connection
         self._last_hash = ""
         self._last_id = 0
+        self._copy = JournalCopy(copy_path(path))
+        self._changes: list[Change] = []
+        """What the transaction has changed of what is copied."""
         self._unsaved: dict[tuple[str, str] | None, _Work] = {}
         """What could not be written of jobs and facts, by table and name; it goes with the next batch."""
 
@@ -282,6 +289,7 @@ class Journal:
         if self._unsaved:
             self._commit([])
         self._connection.close()
+        self._copy.close()
 
     def _commit(self, batch: list["_Work"]) -> None:
         """Write a batch as one transaction, and before it what could not be written earlier."""
@@ -306,16 +314,26 @@ class Journal:
         connection = self._connection
         before = self._last_id, self._last_hash
         connection.execute(f"PRAGMA synchronous={'FULL' if any(work.durable for work in batch) else 'NORMAL'}")
-        _begin(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            _begin(connection)
         try:
             for work in batch:
                 work.result, work.error = work.action(connection), None
             connection.execute("COMMIT")
         except BaseException:
+            self._changes.clear()
             self._last_id, self._last_hash = before
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        if self._last_id != before[0] or self._changes:
+            if not self._copy.stale:
+                self._copy.append(self._changes, self._last_id)
+            self._changes.clear()
+        if self._copy.stale:
+            self._copy.rewrite(rows_of(connection), self._last_id)
 
     def _resolve(self, batch: list["_Work"]) -> None:
         self._queued -= len(batch)
@@ -345,20 +363,24 @@ class Journal:
             connection.execute("DELETE FROM events WHERE id <= ?", (last,))
 
     def _open_checked(self) -> None:
+        rows, copied_event = read_copy(copy_path(self.path))
         try:
             try:
-                self._connection = open_file(self.path)
+                self._connection = open_file(self.path, copied_event)
             except (Corrupt, sqlite3.DatabaseError) as problem:
                 if isinstance(problem, sqlite3.Error) and not says_corrupt(problem):
                     raise
                 self.problem = str(problem)
                 self.set_aside = set_aside(self.path)
                 self._connection = open_file(self.path)
+                take_over(self._connection, rows)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(remedy(error, self.path)) from None
         newest = self._connection.execute("SELECT id, hash FROM events ORDER BY id DESC LIMIT 1").fetchone()
         if newest:
             self._last_id, self._last_hash = newest
+        self._copy.rewrite(rows_of(self._connection), self._last_id)
+        report_changes(self._connection, self._changes)
 
 
 class _Work:
@@ -374,6 +396,11 @@ class _Work:
         self.action, self.durable, self.future, self.key = action, durable, future, key
         self.result: Any = None
         self.error: Exception | None = None
+
+
+def copy_path(path: Path) -> Path:
+    """Where the copy of a journal lies."""
+    return path.with_name(f"{path.stem}.copy")
 
 
 @retry(

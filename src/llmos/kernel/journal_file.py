@@ -9,9 +9,11 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from llmos.errors import Unavailable
+from llmos.kernel.journal_copy import Change
 
 CHECKED_AT_START = 2_000
 """How many of the newest events have their chain verified before the daemon answers."""
@@ -31,6 +33,8 @@ MIGRATIONS = (
 )
 """SQL, numbered from 1; `PRAGMA user_version` is the ledger of what has been applied."""
 PRUNED = "last pruned event"
+COPIED = {"jobs": ("name", "record"), "watches": ("id", "record"), "facts": ("name", "value")}
+"""Tables of what the daemon starts from, which are copied, with the columns of their keys and values."""
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -38,16 +42,17 @@ class Corrupt(Exception):
     """Raised inside when a journal fails its check; the message says how."""
 
 
-def open_file(path: Path) -> sqlite3.Connection:
+def open_file(path: Path, least_event: int = 0) -> sqlite3.Connection:
     """Open or create the journal, bring its schema up to date, and check it.
 
-    :raises Corrupt: it is not what was written.
+    :raises Corrupt: it is not what was written, or its events do not reach to `least_event`.
     :raises Unavailable: a newer llmos has written it.
     :raises OSError, sqlite3.Error: it cannot be opened.
     """
     # It holds the environments of jobs, so nobody else may read it; SQLite gives its companions the same rights.
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        least_event = 0
     except FileExistsError:
         if path.stat().st_size == 0:
             raise Corrupt("it is empty") from None
@@ -69,6 +74,10 @@ def open_file(path: Path) -> sqlite3.Connection:
             connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
         _verify_records(connection)
         verify_chain(connection, CHECKED_AT_START)
+        newest = connection.execute("SELECT max(id) FROM events").fetchone()[0] or 0
+        if newest < least_event:
+            # SQLite ends quietly at a spoilt frame of its WAL, however much of what was committed comes after it.
+            raise Corrupt(f"events {newest + 1} to {least_event} are missing at its end")
     except BaseException:
         connection.close()
         raise
@@ -79,6 +88,34 @@ def says_corrupt(error: sqlite3.Error) -> bool:
     """Whether SQLite says that the file is spoilt, rather than that it cannot be used now."""
     # What sqlite3 raises of itself has no code: text that is no UTF-8 any more.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _CORRUPT
+
+
+def rows_of(connection: sqlite3.Connection) -> Iterator[Change]:
+    """All rows that are copied."""
+    for table, (key, value) in COPIED.items():
+        for row in connection.execute(f"SELECT {key}, {value} FROM {table}"):
+            yield table, row[0], row[1]
+
+
+def take_over(connection: sqlite3.Connection, rows: Mapping[tuple[str, str | int], str]) -> None:
+    """Begin a fresh journal with the rows of a copy."""
+    connection.execute("BEGIN IMMEDIATE")
+    for (table, key), value in rows.items():
+        if table in COPIED and key != PRUNED:  # its chain of events begins anew
+            connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (key, value))
+    connection.execute("COMMIT")
+
+
+def report_changes(connection: sqlite3.Connection, changes: list[Change]) -> None:
+    """From now on, have every row that is inserted, changed or deleted of what is copied appended to `changes`."""
+    connection.create_function("changed", 3, lambda *change: changes.append(change))
+    for table, (key, value) in COPIED.items():
+        now = f"NEW.{key}, NEW.{value}"
+        for event, row in (("INSERT", now), ("UPDATE", now), ("DELETE", f"OLD.{key}, NULL")):
+            connection.execute(
+                f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table} "
+                f"BEGIN SELECT changed('{table}', {row}); END"
+            )
 
 
 def _verify_records(connection: sqlite3.Connection) -> None:

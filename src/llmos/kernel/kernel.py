@@ -20,11 +20,13 @@ from llmos.kernel.caller import Caller
 from llmos.kernel.confinement import Confinement
 from llmos.kernel.executor import Executor
 from llmos.kernel.job_log import JobLogs
+from llmos.kernel.job_runs import KILL_GRACE_SECONDS
 from llmos.kernel.journal import Journal
 from llmos.kernel.learning import Learning
 from llmos.kernel.process_end import wait_for_end
 from llmos.kernel.reaper_client import Exit, Reaper
-from llmos.kernel.supervisor import KILL_GRACE_SECONDS, Supervisor
+from llmos.kernel.scheduling import Scheduling
+from llmos.kernel.supervisor import Supervisor
 from llmos.kernel.targets import ProcessTarget
 from llmos.kernel.watches import Watches
 from llmos.machine import freezer, limits, procfs
@@ -54,6 +56,7 @@ class Kernel:
     supervisor: Supervisor
     watches: Watches
     focus: Focus
+    scheduling: Scheduling
     executor: Executor
     model: ModelWorker
     asking: Asking
@@ -91,6 +94,7 @@ class Kernel:
         self.executor = Executor(self)
         self.watches = Watches(self)
         self.focus = Focus(self)
+        self.scheduling = Scheduling(self)
         self.model = self._model_worker()
         self.asking = Asking(self)
         self.learning = Learning(self)
@@ -101,6 +105,7 @@ class Kernel:
         await self.watches.close()
         await self.learning.close()
         await self.model.close()
+        await self.scheduling.close()
         if end_jobs:
             await self.supervisor.end_all()
         await self.focus.close()
@@ -223,11 +228,14 @@ class Kernel:
 
     async def _restore(self) -> None:
         self._paused = [freezer.Paused.from_json(each) for each in await self.journal.fact(_PAUSED) or []]
+        self._paused += await asyncio.to_thread(freezer.unrecorded, self.cgroups, list(self._paused))
         held: Mapping[str, Any] = await self.journal.fact(_LIMITED) or {}
         self._limited = {text: limits.Held.from_json(each) for text, each in held.items()}
         await self.watches.load()  # before the jobs, so that they hear of what ended meanwhile
+        await self.scheduling.load()
         await self.supervisor.restore()
         await self.focus.restore()
+        await self.scheduling.restore()
         self.watches.begin()
         for step in await self.journal.unsettled():
             # What came of it shows in the machine as it is now; doing it again could do it twice.

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from llmos.errors import BadInput
 from llmos.kernel import applying
+from llmos.kernel.job_log import MAX_LINES, require_files
 from llmos.kernel.openrpc import (
     METHODS as PARAMS,
 )
@@ -30,6 +31,7 @@ from llmos.kernel.openrpc import (
 )
 from llmos.kernel.step import Step
 from llmos.kernel.targets import job_target
+from llmos.plan import values
 from llmos.plan.language import plan_from_wire
 from llmos.syscalls import SYSCALLS, Risk, Syscall
 
@@ -40,6 +42,7 @@ Method = Callable[["Connection", dict[str, Any]], Any]
 """What a request calls: its connection and parameters to its result, or to an awaitable of it."""
 
 MAX_REPLAYED = 1000
+FOLLOWED_LINES = 10  # of what came before, as tail(1) has it
 _Params = TypeVar("_Params", bound=BaseModel)
 
 
@@ -58,8 +61,11 @@ _UNCHOSEN = VerbParams()
 
 def _verb(syscall: type[Syscall]) -> Method:
     ours = VerbParams.model_fields.keys()
+    risk, reads = syscall.risk, syscall.risk is Risk.READ
 
     def method(connection: "Connection", params: dict[str, Any]) -> Any:
+        if reads and ours.isdisjoint(params):  # what programs ask most, so on the shortest way
+            return connection.kernel.executor.call(syscall.build(params), connection.caller, allow=risk, confirm=None)
         if ours.isdisjoint(params):
             call, chosen = syscall.build(params), _UNCHOSEN
         else:
@@ -147,16 +153,17 @@ async def _follow(connection: "Connection", params: dict[str, Any]) -> dict[str,
     target = job_target(kernel.supervisor, str(asked.target))
     Step(kernel, connection.caller, {"target": [target]}).require_rights()
     name = target.name
+    require_files([kernel.supervisor.get(name)])
+    age = values.seconds_of(asked.since) if asked.since is not None else None
+    lines = asked.lines if asked.lines is not None else FOLLOWED_LINES if age is None else MAX_LINES
 
     async def push() -> None:
-        before = await kernel.logs.read(name, lines=asked.lines) if asked.lines else {"lines": []}
-        for line in before["lines"]:
-            connection.notify("log", {"job": name, "line": line})
         ended = asyncio.ensure_future(kernel.supervisor.at_rest(kernel.supervisor.get(name)))
         try:
-            async with aclosing(kernel.logs.follow(name, ended)) as following:
-                async for lines in following:
-                    for line in lines:
+            log = kernel.logs.follow(name, ended, lines=lines, grep=asked.grep, age=age, stream=asked.stream)
+            async with aclosing(log) as following:
+                async for new in following:
+                    for line in new:
                         connection.notify("log", {"job": name, "line": line})
         finally:
             ended.cancel()
@@ -194,6 +201,21 @@ def _roll_back(connection: "Connection", params: dict[str, Any]) -> Any:
 def _forget(connection: "Connection", params: dict[str, Any]) -> Any:
     asked = _read(ForgetParams, params, "learn.forget")
     return connection.kernel.learning.forget(connection.caller, adapters=asked.adapters)
+
+
+def _scheduler_status(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "scheduler.status")
+    return connection.kernel.scheduling.status()
+
+
+def _scheduler_on(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "scheduler.on")
+    return connection.kernel.scheduling.on(connection.caller)
+
+
+def _scheduler_off(connection: "Connection", params: dict[str, Any]) -> Any:
+    _read(NoParams, params, "scheduler.off")
+    return connection.kernel.scheduling.off(connection.caller)
 
 
 def _status(connection: "Connection", params: dict[str, Any]) -> Any:
@@ -235,6 +257,9 @@ METHODS: dict[str, Method] = {
     "learn.stop": _learn_stop,
     "learn.rollback": _roll_back,
     "learn.forget": _forget,
+    "scheduler.status": _scheduler_status,
+    "scheduler.on": _scheduler_on,
+    "scheduler.off": _scheduler_off,
     "daemon.status": _status,
     "shutdown": _shutdown,
     "rpc.discover": _discover,
@@ -250,6 +275,7 @@ READS = frozenset(
         "events.subscribe",
         "logs.follow",
         "learn.status",
+        "scheduler.status",
         "daemon.status",
         "rpc.discover",
         "doctor",

@@ -5,12 +5,13 @@ says and what a request is checked against are one thing. https://spec.open-rpc.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from llmos import __version__, client_types, errors
 from llmos.client_source import RESULTS, callable_verbs
+from llmos.plan import values
 from llmos.syscall_help import phrase
 from llmos.syscalls import Kind, Risk, Syscall
 
@@ -86,7 +87,16 @@ class FollowParams(Params):
     """Of `logs.follow`."""
 
     target: str | int = Field(description="a job")
-    lines: int = Field(10, ge=0, le=1_000_000, description="how many of the last lines come first")
+    lines: int | None = Field(
+        None, ge=0, le=1_000_000, description="how many of the last lines come first; 10, or with since all of those"
+    )
+    grep: str | None = Field(None, min_length=1, description="only lines that hold this text")
+    since: Annotated[str, AfterValidator(values.duration)] | None = Field(
+        None, description="lines that are no older than this come first, such as 30s, 5m, 2h or 1d"
+    )
+    stream: Literal["stdout", "stderr"] | None = Field(
+        None, description="only this, of a job whose stderr is kept apart; both as one without it"
+    )
 
 
 class FeedbackParams(Params):
@@ -158,6 +168,11 @@ METHODS: dict[str, Method] = {
     "learn.stop": Method(NoParams, "Give up what is being learned", "JobInfo"),
     "learn.rollback": Method(NoParams, "Go back to the adapter that was in use before", {"type": "object"}),
     "learn.forget": Method(ForgetParams, "Remove what was kept of the caller", {"type": "object"}),
+    "scheduler.status": Method(
+        NoParams, "What the scheduler sees, and where everything that wants a processor stands", {"type": "object"}
+    ),
+    "scheduler.on": Method(NoParams, "Let the scheduler act, now and at later starts", {"type": "object"}),
+    "scheduler.off": Method(NoParams, "Put back all that the scheduler changed, and end it", {"type": "object"}),
     "daemon.status": Method(NoParams, "State of the daemon, its reaper and its model", {"type": "object"}),
     "shutdown": Method(
         ShutdownParams, "Stop the daemon; its jobs run on unless they are to end too", {"type": "object"}

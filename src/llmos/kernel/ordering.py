@@ -17,7 +17,7 @@ Jobs = Mapping[str, Job]
 def require_no_cycle(jobs: Jobs, new: Job) -> None:
     """Raise `BadInput` naming the jobs that would wait for one another with a new one among them."""
     try:
-        TopologicalSorter({**_graph(jobs), new.name: new.after}).prepare()
+        TopologicalSorter(_graph_before(jobs, new)).prepare()
     except CycleError as error:
         circle = " after ".join(reversed(error.args[1]))
         raise BadInput(f"{new.name} would wait for itself: {circle}; leave one of them out", field="after") from None
@@ -52,11 +52,6 @@ def holding_back(jobs: Jobs, job: Job, among: Collection[str]) -> list[Job]:
     return [other for other in awaited(jobs, job) if (other.ready or other.name in among) and not met(other)]
 
 
-def waiting_for(jobs: Jobs, job: Job) -> list[Job]:
-    """The jobs that wait for it."""
-    return [other for other in jobs.values() if other.state is State.WAITING and job.name in other.after]
-
-
 def met(job: Job) -> bool:
     """Whether what comes after it may start."""
     if job.ready is not None:
@@ -67,6 +62,18 @@ def met(job: Job) -> bool:
 def in_words(jobs: Iterable[Job]) -> str:
     """What is waited for, such as `db is ready and build has ended well`."""
     return " and ".join(f"{job.name} {'is ready' if job.ready is not None else 'has ended well'}" for job in jobs)
+
+
+def _graph_before(jobs: Jobs, new: Job) -> dict[str, list[str]]:
+    """What a job comes after, and what that does, and so on."""
+    found = {new.name: new.after}
+    ahead = list(new.after)
+    while ahead:
+        name = ahead.pop()
+        if name not in found and name in jobs:
+            found[name] = jobs[name].after
+            ahead += found[name]
+    return found
 
 
 def _graph(jobs: Jobs) -> dict[str, list[str]]:

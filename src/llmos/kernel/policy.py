@@ -4,7 +4,7 @@ Never by the model, and never from what a request says about itself. What raises
 `dangerous_commands`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmos.kernel.dangerous_commands import dangers
@@ -38,11 +38,10 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an assessment knows of the daemon and the caller: llmos's own pids, the caller's line, jobs' commands."""
+    """What an assessment knows of the daemon and the caller: llmos's own pids, and those the caller comes from."""
 
     own: frozenset[int]
     ancestors: frozenset[int]
-    argv_of: Mapping[str, Sequence[str]]
 
 
 def assess(
@@ -62,7 +61,7 @@ def assess(
         reasons += [f"then: {reason}" for reason in then.reasons]
     commands: list[Sequence[str]] = [call.argv] if isinstance(call, Run) else []
     if isinstance(call, Start | Restart | Schedule):
-        commands += [around.argv_of.get(target.name, []) for target in targets if isinstance(target, JobTarget)]
+        commands += [target.argv for target in targets if isinstance(target, JobTarget)]
     raising = [f"the command {what}" for argv in commands for what in dangers(argv)]
     raising += [why for target in targets if (why := _needed(target, settings, around))]
     if len(targets) > settings.max_targets:

@@ -4,15 +4,11 @@ A job tells it by itself, with a line of its output or with sd_notify(3), or it 
 """
 
 import asyncio
-import os
-import socket
-import struct
-from collections.abc import Sequence
 from contextlib import aclosing
 
 from pydantic import Field
 
-from llmos.errors import LlmosError, TimedOut, Unavailable
+from llmos.errors import TimedOut
 from llmos.kernel.job import Job, Span
 from llmos.kernel.job_log import JobLogs
 from llmos.kernel.probing import Probe, Prober
@@ -24,10 +20,6 @@ LONGEST_PAUSE_SECONDS = 1.0
 """Between two probes of a job that is not ready yet; each pause is half as long again as the one before."""
 PROBE_SECONDS = 5.0
 """How long one probe may take."""
-NOTIFY_BYTES = 4096
-"""Longest message of sd_notify."""
-MAX_DESCRIPTORS = 16
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Ready(Probe):
@@ -46,28 +38,17 @@ class Readiness:
 
     def __init__(self, prober: Prober, reaper: Reaper, logs: JobLogs) -> None:
         self._prober = prober
-        self._reaper = reaper
         self._logs = logs
-        self._sockets: dict[str, socket.socket] = {}
+        self._said: dict[str, asyncio.Event] = {}
+        reaper.on_ready = self.told
 
     async def expect(self, job: Job) -> dict[str, str]:
-        """From now on nothing that the job tells is missed; returns the variables that it needs for that.
-
-        :raises Unavailable: there is no socket for it.
-        """
+        """From now on nothing that the job tells is missed; returns the variables that it needs for that."""
         ready = Ready.model_validate(job.ready) if job.ready is not None else None
         if ready is not None and ready.log is not None:
-            job.log_from = await self._logs.length(job.name)
+            job.log_from = await self._logs.ends(job.name)
         if ready is None or not ready.notify:
             return {}
-        assert job.run is not None
-        try:
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            raise Unavailable(f"{job.name} cannot be given a socket for sd_notify: {error.strerror}") from None
-        self._sockets[job.run] = listening
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        listening.bind(f"\0llmos/{job.run}")  # an abstract name leaves nothing behind, however we end
         return {"NOTIFY_SOCKET": f"@llmos/{job.run}"}
 
     async def wait(self, job: Job) -> None:
@@ -91,16 +72,13 @@ class Readiness:
         except TimeoutError:
             raise TimedOut(f"it was not ready within {ready.timeout}: {found}") from None
 
+    def told(self, run: str) -> None:
+        """The run has said that it is ready."""
+        self._said.setdefault(run, asyncio.Event()).set()
+
     def forget(self, run: str) -> None:
         """The run is ready, or has ended."""
-        if (listening := self._sockets.pop(run, None)) is not None:
-            asyncio.get_running_loop().remove_reader(listening)
-            listening.close()
-
-    def close(self) -> None:
-        """Listen to none any more."""
-        for run in list(self._sockets):
-            self.forget(run)
+        self._said.pop(run, None)
 
     async def _logged(self, job: Job, text: str) -> None:
         async with aclosing(self._logs.follow(job.name, since=job.log_from)) as following:
@@ -110,52 +88,4 @@ class Readiness:
 
     async def _notified(self, job: Job) -> None:
         assert job.run is not None
-        listening = self._sockets.get(job.run)
-        if listening is None:
-            return  # llmosd was started anew meanwhile: what the job has said since is lost, and it runs
-        while True:
-            await _readable(listening)
-            message, descriptors, sender = _receive(listening)
-            try:
-                if b"READY=1" in message.split(b"\n") and await self._belongs(sender, job):
-                    return
-            finally:
-                for descriptor in descriptors:  # who sent BARRIER=1 waits for this
-                    os.close(descriptor)
-
-    async def _belongs(self, pid: int, job: Job) -> bool:
-        """Whether a sender is of the job; one that has ended already is not known to be."""
-        if pid == job.pid:
-            return True
-        try:
-            return pid in {process.pid for process in await self._reaper.members(job.run or "")}
-        except LlmosError:  # the job has just ended, or the reaper is away
-            return False
-
-
-async def _readable(listening: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    came = asyncio.Event()
-    loop.add_reader(listening, came.set)
-    try:
-        await came.wait()
-    finally:
-        if listening.fileno() >= 0:  # else it was forgotten meanwhile
-            loop.remove_reader(listening)
-
-
-def _receive(listening: socket.socket) -> tuple[bytes, Sequence[int], int]:
-    """A message, the descriptors that came along, and the sender's pid, 0 where the kernel does not vouch for one."""
-    room = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
-    try:
-        message, ancillary, _, _ = listening.recvmsg(NOTIFY_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-    except BlockingIOError:
-        return b"", (), 0
-    descriptors: list[int] = []
-    sender = 0
-    for _, kind, data in ancillary:
-        if kind == socket.SCM_RIGHTS:
-            descriptors += struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
-        elif kind == socket.SCM_CREDENTIALS:
-            sender = _CREDENTIALS.unpack(data)[0]
-    return message, descriptors, sender
+        await self._said.setdefault(job.run, asyncio.Event()).wait()

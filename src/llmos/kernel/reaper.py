@@ -5,7 +5,7 @@ one object a line, on STATE_DIR/reaper.sock; the newest connection is llmosd, an
 dropped.
 
     {"id": 1, "op": "spawn", "run": …, "argv": […], "env": {…}, "cwd", "stdout", "stderr", "umask", "nice", "ioclass",
-     "rlimits", "cgroups", "user", "env_files", "label"}  → {"id": 1, "ok": {"run", "pid", "start_ticks"}}
+     "rlimits", "cgroups", "user", "env_files", "notify", "label"}  → {"id": 1, "ok": {"run", "pid", "start_ticks"}}
     {"id": 2, "op": "signal", "run", "signal", "scope": "main" | "tree"}  → {"pids": […], "denied": […]}
     {"id": 3, "op": "members", "run"}                  → {"members": [{"pid", "start_ticks"}, …]}
     {"id": 4, "op": "list"}                            → {"pid", "runs": […]}
@@ -13,13 +13,14 @@ dropped.
     {"id": 6, "op": "ping"}                            → {"pid", "version"}
     {"id": 7, "op": "shutdown", "force": false}        → {}
     failures                                           → {"id": 1, "error": {"errno", "stage", "message"}}
-    pushed: {"event": "exit", "run", "pid", "exit": {…}} and {"event": "replaced"}
+    pushed: {"event": "exit", "run", "pid", "exit": {…}}, {"event": "ready", "run"} and {"event": "replaced"}
 
 One thread, driven by epoll alone, standard library only and little of it, for it is always in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -36,6 +37,9 @@ from llmos.kernel import members
 from llmos.kernel.reaper_child import HANDLED, BadRequest, Launch
 from llmos.kernel.reaper_ledger import Ledger, Run, unknown_exit
 from llmos.kernel.reaper_loop import Client, Loop, Refused
+from llmos.kernel.reaper_notify import NotifySockets
+from llmos.kernel.reaper_spawn import Spawner
+from llmos.kernel.reaper_trees import Trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +52,6 @@ LEDGER = "reaper.ledger"
 LOG = "reaper.log"
 SPARE_FILES = 16
 """Descriptors that runs may not take, so that connections and /proc can still be opened."""
-KILL_PASSES = 100
-"""How often a tree is looked through again for processes born while it was killed."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -74,17 +76,21 @@ class Reaper:
         self._loop = Loop()
         self._client: Client | None = None
         self._children: dict[int, Run] = {}
+        self._trees = Trees(self._loop, self._children)
         self._starting: dict[str, Starting] = {}
         self._leaving = False
+        self._refusing = False
         self._umask = os.umask(0o077)
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._files[1], self._files[1]))  # each run is held by a pidfd
         self._wake_on_signals()
+        self._spawner = Spawner(self._umask, self._files, self._files[1] - SPARE_FILES)
         self._ledger = Ledger(LEDGER)
+        self._notify = NotifySockets(self._loop, self._said_ready)
         for run in self._ledger.runs.values():
             if run.exit is None:
                 self._adopt(run)
-        self._sweep()
+        self._trees.sweep()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if os.path.lexists(SOCKET):
             os.unlink(SOCKET)
@@ -133,22 +139,65 @@ class Reaper:
         if not isinstance(name, str) or not name or "\0" in name:
             raise BadRequest("run must be an id of the run")
         if name not in self._ledger.runs:
-            self._fork(name, message)
+            self._start(name, message)
         if name in self._starting:
             self._starting[name].waiting.append((client, message.get("id")))
             return None
         return _started(self._ledger.runs[name])
 
-    def _fork(self, name: str, message: dict[str, Any]) -> None:
+    def _start(self, name: str, message: dict[str, Any]) -> None:
         launch = Launch(message)
         launch.env[members.RUN_VARIABLE] = name.encode("utf-8", "surrogateescape")
         record = {"run": name, "started_at": time.time(), "cgroups": launch.cgroups, "label": message.get("label")}
+        if message.get("notify") is True:
+            record["notify"] = True
+            self._listen(name)
+        try:
+            self._launch(name, launch, record)
+        except BaseException:
+            self._notify.forget(name)
+            raise
+
+    def _launch(self, name: str, launch: Launch, record: dict[str, Any]) -> None:
+        if not self._spawner.fits(launch):
+            self._fork(name, launch, record)
+            return
+        try:
+            self._ledger.append("starting", **record)
+        except OSError as error:
+            raise Refused(error.errno or errno.EIO, "ledger", error.strerror) from error
+        try:
+            pid = self._spawner.start(name, launch)
+        except Refused:
+            self._ledger.never(name)
+            raise
+        self._ledger.started(self._take_child(pid, record))
+
+    def _listen(self, name: str) -> None:
+        try:
+            self._notify.listen(name)
+        except OSError as error:
+            raise Refused(error.errno or errno.EIO, "notify", error.strerror) from error
+
+    def _said_ready(self, name: str, sender: int) -> None:
+        """READY=1 was sent to the socket of a run; only its own processes are believed."""
+        run = self._ledger.runs.get(name)
+        if run is None or run.ready:
+            return
+        if not (sender == run.pid or any(sender == process.pid for process in self._trees.living(run))):
+            return
+        self._ledger.ready(run)
+        if self._client:
+            self._client.send({"event": "ready", "run": name})
+
+    def _fork(self, name: str, launch: Launch, record: dict[str, Any]) -> None:
         reaper = os.getpid()
 
         def note() -> None:
             me = members.read_process(os.getpid())
             assert me
             self._ledger.append("spawned", **record, pid=me.pid, start_ticks=me.start_ticks)
+            members.mark(name)
             # Had the reaper died before this was written, its successor might not have read it.
             if os.getppid() != reaper:
                 os._exit(127)
@@ -173,14 +222,18 @@ class Reaper:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
             os.close(theirs)
+        starting = self._starting[name] = Starting(self._take_child(pid, record), ours)
+        self._loop.watch(ours, lambda events: self._started_or_failed(starting))
+
+    def _take_child(self, pid: int, record: dict[str, Any]) -> Run:
         child = members.read_process(pid)
         assert child, "a child that was not waited for is there"
         run = Run({**record, "pid": pid, "start_ticks": child.start_ticks})
-        run.pidfd = os.pidfd_open(pid)  # the end of the pipe closed above left room for it
+        run.pidfd = os.pidfd_open(pid)  # what its start needed and has closed left room for it
         self._children[pid] = run
+        self._trees.add(run)
         self._ledger.add(run)
-        starting = self._starting[name] = Starting(run, ours)
-        self._loop.watch(ours, lambda events: self._started_or_failed(starting))
+        return run
 
     def _started_or_failed(self, starting: Starting) -> None:
         """The pipe of a new child closed, empty by its exec or with what went wrong."""
@@ -190,9 +243,12 @@ class Reaper:
         os.close(starting.pipe)
         del self._starting[run.id]
         answer: dict[str, Any] = {"ok": _started(run)}
-        if reason:
+        # Where nobody is left who could be told, its exit code of 127 tells: a successor may know the run from `list`.
+        if reason and any(client.open for client, _ in starting.waiting):
             del self._children[run.pid]
             os.close(run.pidfd)
+            self._notify.forget(run.id)
+            self._trees.gone(run)
             self._ledger.failed(run)
             number, stage, text = reason.decode("utf-8", "replace").split(" ", 2)
             answer = {"error": Refused(int(number), stage, text).error}
@@ -205,7 +261,7 @@ class Reaper:
         if type(number) is not int or not 0 <= number < signal.NSIG:
             raise BadRequest("signal must be the number of a signal")
         if message.get("scope") == "tree":
-            return self._signal_tree(run, number)
+            return self._trees.signal(run, number)
         if message.get("scope") != "main":
             raise BadRequest("scope must be main or tree")
         if run.exit is not None:
@@ -219,7 +275,7 @@ class Reaper:
         return {"pids": [run.pid], "denied": []}
 
     def _members(self, client: Client, message: dict[str, Any]) -> dict[str, Any]:
-        processes = self._living(self._run(message))
+        processes = self._trees.living(self._run(message))
         return {"members": [{"pid": process.pid, "start_ticks": process.start_ticks} for process in processes]}
 
     def _list(self, client: Client, message: dict[str, Any]) -> dict[str, Any]:
@@ -254,54 +310,6 @@ class Reaper:
             raise Refused(errno.ENOENT, "run", f"there is no run {name!r}")
         return run
 
-    # Trees
-
-    def _living(self, run: Run) -> list[members.Process]:
-        """The processes of a run. Another run may share its cgroup, so all are looked at."""
-        runs = [each for each in self._ledger.runs.values() if each.exit is None or each.leftovers]
-        if run not in runs:
-            return []
-        everywhere = any(each.adopted for each in runs)
-        found = members.members(runs, os.getpid(), everywhere=everywhere)[run.id]
-        if run.exit is not None and not found:
-            run.leftovers = False
-        return found
-
-    def _signal_tree(self, run: Run, number: int) -> dict[str, Any]:
-        """Signal all of a run; for KILL look again until nobody new is there, for what is being killed cannot fork."""
-        seen: set[tuple[int, int]] = set()
-        sent: list[int] = []
-        denied: list[int] = []
-        for _ in range(KILL_PASSES if number == signal.SIGKILL else 1):
-            new = [each for each in self._living(run) if (each.pid, each.start_ticks) not in seen]
-            if not new:
-                break
-            for process in new:
-                seen.add((process.pid, process.start_ticks))
-                try:
-                    if members.send(process, number):
-                        sent.append(process.pid)
-                except PermissionError:
-                    denied.append(process.pid)
-        if number == signal.SIGKILL and sent:
-            for folder in run.cgroups:
-                members.thaw(folder)
-        return {"pids": sent, "denied": denied}
-
-    def _sweep(self) -> None:
-        """Kill what ended runs left behind."""
-        left = [run for run in self._ledger.runs.values() if run.leftovers]
-        if not left:
-            return
-        # Whatever an own child leaves is orphaned to us, so mostly one read tells that there is nothing.
-        orphans = members.children(os.getpid())
-        if orphans is not None and all(pid in self._children for pid in orphans):
-            for run in left:
-                run.leftovers = run.adopted or any(members.cgroup_pids(folder) for folder in run.cgroups)
-        for run in left:
-            if run.leftovers:
-                self._signal_tree(run, signal.SIGKILL)
-
     # Exits
 
     def _wake_on_signals(self) -> None:
@@ -318,7 +326,7 @@ class Reaper:
         if signal.SIGTERM in numbers:
             self._leaving = True  # as soon as nothing runs any more
         self._reap()
-        self._sweep()
+        self._trees.sweep()
 
     def _reap(self) -> None:
         """Note how each ended child ended, and only then let go of it."""
@@ -335,6 +343,7 @@ class Reaper:
                 run = self._children.get(ended.si_pid)
             if run is None:  # an orphan, or a child that could not execute
                 os.waitpid(ended.si_pid, 0)
+                self._trees.orphan_ended(ended.si_pid)
                 continue
             killed = ended.si_code != os.CLD_EXITED
             outcome: dict[str, Any] = {
@@ -353,7 +362,8 @@ class Reaper:
 
     def _ended(self, run: Run, outcome: dict[str, Any]) -> None:
         os.close(run.pidfd)
-        run.leftovers = True
+        self._notify.forget(run.id)
+        self._trees.ended(run)
         self._ledger.exited(run, outcome)
         if self._client:
             self._client.send({"event": "exit", "run": run.id, "pid": run.pid, "exit": outcome})
@@ -363,6 +373,7 @@ class Reaper:
     def _adopt(self, run: Run) -> None:
         """Watch a run that is not our child, if the process of that pid is still the same."""
         run.adopted = True
+        self._trees.add(run)
         try:
             run.pidfd = os.pidfd_open(run.pid)
         except ProcessLookupError:
@@ -371,9 +382,12 @@ class Reaper:
             process = members.read_process(run.pid)
             if process and process.start_ticks == run.start_ticks:
                 self._loop.watch(run.pidfd, lambda events: self._adopted_ended(run))
+                if run.notify:
+                    with contextlib.suppress(OSError):  # then it is not heard, and its timeout tells
+                        self._notify.listen(run.id)
                 return
             os.close(run.pidfd)
-        run.leftovers = True
+        self._trees.ended(run)
         self._ledger.exited(run, unknown_exit())
 
     def _adopted_ended(self, run: Run) -> None:
@@ -393,14 +407,18 @@ class Reaper:
             del outcome["unknown"]
         self._loop.unwatch(run.pidfd)
         self._ended(run, outcome)
-        self._sweep()
+        self._trees.sweep()
 
     def _accept(self, events: int) -> None:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
-            print(f"a connection was not accepted: {error}", file=sys.stderr, flush=True)
+            if not self._refusing:
+                print(f"connections are not accepted: {error}", file=sys.stderr, flush=True)
+            self._refusing = True
+            time.sleep(0.1)  # it is told again at once, and what runs must have the processor
             return
+        self._refusing = False
         if self._client:
             self._client.send({"event": "replaced"})
             self._client.close()
@@ -442,6 +460,7 @@ def main() -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "this kernel has no subreapers")
     reaper = Reaper()
-    os.write(1, b"ready\n")
+    with contextlib.suppress(BrokenPipeError):  # who started it has been killed, and the next will find it
+        os.write(1, b"ready\n")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     reaper.serve()

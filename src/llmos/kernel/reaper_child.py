@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ OURS = (b"LLMOS_RUN", b"NOTIFY_SOCKET")
 """Variables that no file of variables changes."""
 VARIABLES_BYTES = 1 << 20
 """Largest file of variables."""
+JOURNAL_SECONDS = 10
+"""How long systemd-journald may take to let a run connect."""
+JOURNAL_BUFFER_BYTES = 8 << 20
+"""What may be on its way to it; the kernel's own limit may be lower."""
+INFO, ERR = 6, 3
+"""Priorities of syslog(3)."""
 
 
 class BadRequest(Exception):
@@ -51,6 +58,7 @@ class Launch:
         self.cwd = _path(request, "cwd", "/") or b"/"
         self.stdout = _path(request, "stdout", "/dev/null")
         self.stderr = _path(request, "stderr", None)
+        self.journal = _journal(_optional(request, "journal", dict, None))
         self.cgroups: list[str] = _list(request, "cgroups", str)
         self.umask: int | None = _optional(request, "umask", int, None)
         self.nice: int | None = _optional(request, "nice", int, None)
@@ -95,9 +103,14 @@ class Launch:
                 procs = os.open(f"{folder}/cgroup.procs", os.O_WRONLY)
                 os.write(procs, b"0")
                 os.close(procs)
-            stage = "log"
-            for path, descriptor in ((self.stdout, 1), (self.stderr, 2)):
-                source = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else 1
+            stage = "journal" if self.journal else "log"
+            for path, descriptor, priority in ((self.stdout, 1, INFO), (self.stderr, 2, ERR)):
+                if path is None:
+                    source = 1
+                elif self.journal:
+                    source = self._journal_stream(priority)
+                else:
+                    source = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 os.dup2(source, descriptor)
             stage = "ioclass"
             if self.ioclass:
@@ -131,6 +144,35 @@ class Launch:
             os.write(report, f"{code} {stage} {error}".encode("utf-8", "replace")[:512])
         finally:
             os._exit(127)
+
+    def _journal_stream(self, priority: int) -> int:
+        """A descriptor whose lines go to systemd's journal, opened as the user: the journal notes who that was.
+
+        The protocol is that of sd_journal_stream_fd(3); the unit is left for journald to find.
+        """
+        assert self.journal
+        identifier, path = self.journal
+        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stream.settimeout(JOURNAL_SECONDS)
+        mine = os.geteuid(), os.getegid()
+        if self.user:
+            os.setegid(self.user[1])
+            os.seteuid(self.user[0])
+        try:
+            stream.connect(path)
+        finally:
+            if self.user:
+                os.seteuid(mine[0])
+                os.setegid(mine[1])
+        stream.shutdown(socket.SHUT_RD)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, JOURNAL_BUFFER_BYTES)
+        stream.setblocking(True)
+        level_prefix, to_syslog, to_kmsg, to_console = 1, 0, 0, 0
+        fields = (identifier, b"", priority, level_prefix, to_syslog, to_kmsg, to_console)
+        stream.sendall(b"".join(b"%s\n" % (field if isinstance(field, bytes) else b"%d" % field) for field in fields))
+        status = os.fstat(stream.fileno())
+        self.env[b"JOURNAL_STREAM"] = b"%d:%d" % (status.st_dev, status.st_ino)  # systemd.exec(5)
+        return stream.detach()
 
     def _exec(self) -> NoReturn:
         """Look the command up in the PATH it will have, as execvp does: one that may not be executed outranks none."""
@@ -199,6 +241,15 @@ def _list(request: dict[str, Any], field: str, kind: type) -> list[Any]:
     if not all(type(value) is kind for value in values):
         raise BadRequest(f"{field} must be a list of type {kind.__name__}")
     return values
+
+
+def _journal(request: dict[str, Any] | None) -> tuple[bytes, bytes] | None:
+    if request is None:
+        return None
+    identifier, path = _bytes(request.get("identifier"), "journal"), _path(request, "socket", None)
+    if not identifier or b"\n" in identifier or path is None:
+        raise BadRequest("journal must hold an identifier of one line and a socket")
+    return identifier, path
 
 
 def _path(request: dict[str, Any], field: str, absent: str | None) -> bytes | None:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -45,6 +45,7 @@ ANSWER_BYTES = 64 << 20
 __all__ = [
     "Exit",
     "ForkRefused",
+    "JournalStream",
     "KnownRun",
     "Reaper",
     "SpawnRequest",
@@ -66,14 +67,24 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStream:
+    """What the lines of a process are called in systemd's journal, and the socket that takes them."""
+
+    identifier: str
+    socket: str = "/run/systemd/journal/stdout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnRequest:
     """What to start.
 
     `run` names this one start for ever: asking again with it starts nothing. Paths are absolute. `nice` is absolute,
     `ioclass` is class (1 realtime, 2 best effort, 3 idle) and level (0 highest to 7), `rlimits` map RLIMIT_* to soft
     and hard, -1 for none. The process joins every cgroup of `cgroups` (their folders) before it executes. Log files are
-    opened with the reaper's rights; `stderr` goes where `stdout` goes when None. Nice value, rlimits and `env_files`,
-    whose variables replace those of `env`, are taken up with the rights of `user`. `label` comes back in `list`.
+    opened with the reaper's rights; `stderr` goes where `stdout` goes when None. A `journal` takes both in their
+    stead, stderr apart and as errors where `stderr` is given. Nice value, rlimits and `env_files`,
+    whose variables replace those of `env`, are taken up with the rights of `user`. With `notify` the
+    reaper listens to `@llmos/RUN` for READY=1 of sd_notify(3). `label` comes back in `list`.
     """
 
     run: str
@@ -82,6 +93,7 @@ class SpawnRequest:
     cwd: str = "/"
     stdout: str = "/dev/null"
     stderr: str | None = None
+    journal: JournalStream | None = None
     umask: int | None = None
     nice: int | None = None
     ioclass: tuple[int, int] | None = None
@@ -89,6 +101,7 @@ class SpawnRequest:
     cgroups: Sequence[str] = ()
     user: User | None = None
     env_files: Sequence[str] = ()
+    notify: Literal[True] | None = None
     label: JsonValue = None
 
 
@@ -129,8 +142,13 @@ class KnownRun:
     cgroups: list[str]
     label: JsonValue
     exit: Exit | None
+    notify: bool = False
+    ready: bool = False
+    """It has said so with sd_notify(3), to a reaper that listened to it since `notify`."""
 
 
+_REQUEST_FIELDS = tuple(item.name for item in fields(SpawnRequest))
+_NOTHING: tuple[object, ...] = (None, (), [], {})
 OnExit = Callable[[str, Exit], None]
 
 
@@ -140,6 +158,8 @@ class Reaper:
     def __init__(self, state_dir: Path, on_exit: OnExit) -> None:
         self._state_dir = state_dir
         self._on_exit = on_exit
+        self.on_ready: Callable[[str], None] = lambda run: None
+        """Called in the loop with each run that says that it is ready, and perhaps again."""
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._told: set[str] = set()
@@ -185,7 +205,7 @@ class Reaper:
             Unavailable: the reaper or room on the disk is missing.
         """
         try:
-            answer = await self._call("spawn", **asdict(request))
+            answer = await self._call("spawn", **_said(request))
         except ReaperError as failed:
             raise failed.of_spawn(request.argv[0] if request.argv else "", request.cwd) from None
         return Spawned(answer["pid"], answer["start_ticks"])
@@ -246,7 +266,8 @@ class Reaper:
         future = self._pending[number] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                with contextlib.suppress(ConnectionError):  # then the reader fails the future, with a better message
+                # Then the reader fails the future, with a better message; RuntimeError is uvloop's for a dead connection.
+                with contextlib.suppress(ConnectionError, RuntimeError):
                     writer.write(_line(number, operation, fields))
                     await writer.drain()
                 return await future
@@ -312,6 +333,8 @@ class Reaper:
         self.pid = message["ok"]["pid"]
         self._ready.set()
         for run in message["ok"]["runs"]:
+            if run.get("ready"):  # a reaper of before an upgrade does not say
+                self.on_ready(run["run"])
             if run["exit"]:
                 self._tell(run["run"], run["exit"])
         return reader
@@ -320,6 +343,8 @@ class Reaper:
         match message.get("event"):
             case "exit":
                 self._tell(message["run"], message["exit"])
+            case "ready":
+                self.on_ready(message["run"])
             case "replaced":
                 self._closed = "another llmosd took the reaper over; end one of them"
             case _:
@@ -414,6 +439,16 @@ def _connect(state_dir: Path) -> socket.socket:
 
 def _line(number: int, operation: str, fields: Mapping[str, Any]) -> bytes:
     return json.dumps({"id": number, "op": operation, **fields}, separators=(",", ":")).encode() + b"\n"
+
+
+def _said(request: SpawnRequest) -> dict[str, Any]:
+    """The fields of a request that say something."""
+    given = {name: getattr(request, name) for name in _REQUEST_FIELDS}
+    return {
+        name: asdict(value) if isinstance(value, User | JournalStream) else value
+        for name, value in given.items()
+        if value not in _NOTHING
+    }
 
 
 def _known(run: dict[str, Any]) -> KnownRun:

@@ -37,11 +37,21 @@ class ReaperError(Exception):
             case "exec", errno.E2BIG:
                 return BadInput(f"the arguments and environment of {command} are too long for this machine", **data)
             case ("fork", _) | ("exec", errno.EAGAIN | errno.ENOMEM):
-                return ForkRefused(f"there is no room for one more process ({self.message}); try again later", **data)
+                return ForkRefused(
+                    f"there is no room for one more process ({self.message}); try again later; "
+                    "`llmos doctor` says what bounds them",
+                    **data,
+                )
             case "chdir", errno.ENOENT | errno.ENOTDIR:
                 return NotFound(f"there is no folder {cwd} to run in", **data)
             case "chdir", errno.EACCES:
                 return Forbidden(f"{command} may not run in the folder {cwd}", **data)
+            case "journal", _:
+                return Unavailable(
+                    f"the journal of the machine cannot be reached ({self.message}); is systemd-journald running? "
+                    'else give the job output="file"',
+                    **data,
+                )
             case "ledger", _:
                 return Unavailable(f"the start cannot be recorded ({self.message}); free some disk space", **data)
             case "request", _:
@@ -70,8 +80,11 @@ _KINDS: dict[int, type[LlmosError]] = {
     errno.EPERM: Forbidden,
     errno.ENOSPC: Unavailable,
     errno.EIO: Unavailable,
+    errno.EMFILE: Unavailable,
+    errno.ENFILE: Unavailable,
 }
 _SUBJECTS = {
+    "notify": "it cannot be given a socket for sd_notify",
     "env": "its variables cannot be read",
     "log": "its log file cannot be opened",
     "cgroup": "it cannot join its cgroup",

@@ -4,7 +4,9 @@ Events are appended by single write()s without fsync: they must outlive a proces
 loss no run lives anyway, which the boot id in the first line tells. Standard library only.
 
     boot      the boot id that the runs after it belong to
-    spawned   a run is about to execute; written by its own process, so that no run can live unrecorded
+    starting  a run is about to be started; without what follows its process is looked for by its mark
+    spawned   it executes, or is about to; written by its own process where that is forked
+    ready     it has said so with sd_notify(3)
     failed    it could not execute, so it never was
     exited    how it ended; again with what it used, once that is known
     taken     llmosd knows, so it is forgotten
@@ -17,6 +19,8 @@ import json
 import os
 import sys
 import time
+
+from llmos.kernel import members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +36,10 @@ class Run:
     `start_ticks` are clock ticks since boot (field 22 of /proc/PID/stat), `started_at` seconds since the epoch.
     """
 
-    __slots__ = ("adopted", "cgroups", "exit", "id", "label", "leftovers", "pid", "pidfd", "start_ticks", "started_at")
+    __slots__ = (
+        *("_label", "adopted", "cgroups", "exit", "id", "notify", "pid", "pidfd"),
+        *("ready", "start_ticks", "started_at"),
+    )
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.id: str = record["run"]
@@ -40,11 +47,12 @@ class Run:
         self.start_ticks: int = record["start_ticks"]
         self.started_at: float = record["started_at"]
         self.cgroups: list[str] = record["cgroups"]
-        self.label = record["label"]
+        self._label = json.dumps(record["label"], separators=(",", ":"))  # a third of what the object takes
         self.exit: dict[str, Any] | None = record.get("exit")
+        self.notify: bool = record.get("notify", False)
+        self.ready: bool = record.get("ready", False)
         self.pidfd = -1
         self.adopted = False  # from an earlier reaper, so not our child
-        self.leftovers = False  # the main process has ended, and others of the run may live
 
     def record(self) -> dict[str, Any]:
         """All that is told and kept of it."""
@@ -54,7 +62,9 @@ class Run:
             "start_ticks": self.start_ticks,
             "started_at": self.started_at,
             "cgroups": self.cgroups,
-            "label": self.label,
+            "label": json.loads(self._label),
+            "notify": self.notify,
+            "ready": self.ready,
             "exit": self.exit,
         }
 
@@ -105,10 +115,23 @@ class Ledger:
         """Know a run from now on; its own process writes `spawned`."""
         self.runs[run.id] = run
 
+    def started(self, run: Run) -> None:
+        """Write which process a run is that was `starting`."""
+        self._settle("spawned", run=run.id, pid=run.pid, start_ticks=run.start_ticks)
+
+    def ready(self, run: Run) -> None:
+        """Keep that a run has said that it is ready."""
+        run.ready = True
+        self._settle("ready", run=run.id)
+
     def failed(self, run: Run) -> None:
         """Forget a run that could not execute."""
         self.runs.pop(run.id, None)
-        self._settle("failed", run=run.id)
+        self.never(run.id)
+
+    def never(self, run: str) -> None:
+        """Write that a run could not be started."""
+        self._settle("failed", run=run)
 
     def exited(self, run: Run, outcome: dict[str, Any]) -> None:
         """Keep how a run ended."""
@@ -157,20 +180,28 @@ class Ledger:
     def _replay(self) -> None:
         self._cut_torn_line()
         boot = self._boot
+        begun: dict[str, dict[str, Any]] = {}
         for line in _contents(self._path).splitlines():
             try:
                 event = json.loads(line)
                 match event["event"]:
                     case "boot":
                         boot = event["boot"]
+                    case "starting":
+                        begun[event["run"]] = event
                     case "spawned":
-                        self.runs[event["run"]] = Run(event)
+                        self.runs[event["run"]] = Run({**begun.pop(event["run"], {}), **event})
+                    case "ready" if event["run"] in self.runs:
+                        self.runs[event["run"]].ready = True
                     case "exited" if event["run"] in self.runs:
                         self.runs[event["run"]].exit = event["exit"]
                     case "failed" | "taken":
+                        begun.pop(event["run"], None)
                         self.runs.pop(event["run"], None)
             except (ValueError, LookupError, TypeError) as error:
                 print(f"a line of the ledger is not understood: {error!r}: {line[:200]!r}", file=sys.stderr)
+        for name, record in begun.items():
+            self.runs[name] = _found(record, boot == self._boot)
         if boot != self._boot:
             for run in self.runs.values():
                 run.exit = run.exit or unknown_exit(reboot=True)
@@ -178,6 +209,13 @@ class Ledger:
     def _cut_torn_line(self) -> None:
         """Drop an end without a newline: a write() that a full disk or a death cut short."""
         os.ftruncate(self._file, _contents(self._path).rfind(b"\n") + 1)
+
+
+def _found(record: dict[str, Any], same_boot: bool) -> Run:
+    """A run of which nobody has written the process: that which bears its mark, or, where none does, it has ended."""
+    main = members.oldest_marked(record["run"]) if same_boot else None
+    found = {"pid": main.pid, "start_ticks": main.start_ticks} if main else {"pid": 0, "start_ticks": 0}
+    return Run({**record, **found, "exit": None if main else unknown_exit()})
 
 
 def boot_id() -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import socket
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self.watched: dict[int, Callable[[int], None]] = {}
+        self._later: tuple[float, Callable[[], None]] | None = None
 
     def watch(self, descriptor: int, ready: Callable[[int], None]) -> None:
         """Call `ready` with the epoll events whenever the descriptor may be read."""
@@ -53,8 +55,17 @@ class Loop:
 
     def step(self) -> None:
         """Wait for one event. Never for several, of which one might close, and reuse, the descriptor of the next."""
-        for descriptor, events in self._epoll.poll(maxevents=1):
+        wait = None
+        if self._later is not None and (wait := self._later[0] - time.monotonic()) <= 0:
+            (_, call), self._later = self._later, None
+            call()
+            return
+        for descriptor, events in self._epoll.poll(wait, maxevents=1):
             self.watched[descriptor](events)
+
+    def later(self, at: float, call: Callable[[], None]) -> None:
+        """Call at an instant of the monotonic clock, once; in place of what was to be called before."""
+        self._later = at, call
 
 
 class Client:

@@ -22,8 +22,10 @@ class RestartLimit(BaseModel):
 
 def wanted(job: Job, *, well: bool) -> bool:
     """Whether the policy of a job that has ended by itself starts it again."""
+    if job.ended_as(job.restart_prevent):
+        return False
     if job.restart == "on-failure" and job.restart_on:
-        return not well and (job.exit_code in job.restart_on or _signal_name(job) in job.restart_on)
+        return not well and job.ended_as(job.restart_on)
     return job.restart == "always" or (job.restart == "on-failure" and not well)
 
 
@@ -43,7 +45,7 @@ def count(job: Job, now: float) -> str:
     if job.restart_limit is None:
         return ""
     limit = RestartLimit.model_validate(job.restart_limit)
-    recent = [at for at in job.restarted_at if at > now - values.seconds_of(limit.within)]
+    recent = [at for at in job.restarted_at if now - values.seconds_of(limit.within) < at <= now]
     if len(recent) >= limit.restarts:
         times = "time" if limit.restarts == 1 else "times"
         return f"it was restarted {limit.restarts} {times} within {limit.within}, its limit"
@@ -52,7 +54,7 @@ def count(job: Job, now: float) -> str:
 
 
 def codes_and_signals(given: list[Any]) -> list[int | str]:
-    """What `restart_on` holds, in one form: exit codes from 1 to 255, and names of signals without SIG.
+    """Ends of a run in one form: exit codes from 0 to 255, and names of signals without SIG.
 
     :raises ValueError: one is neither.
     """
@@ -60,12 +62,17 @@ def codes_and_signals(given: list[Any]) -> list[int | str]:
     found: list[int | str] = []
     for value in given:
         name = value.upper().removeprefix("SIG") if isinstance(value, str) else value
-        if name not in names and not (type(name) is int and 1 <= name <= 255):
-            raise ValueError(f"{value!r} is neither an exit code from 1 to 255 nor a signal such as SEGV")
+        if name not in names and not (type(name) is int and 0 <= name <= 255):
+            raise ValueError(f"{value!r} is neither an exit code from 0 to 255 nor a signal such as SEGV")
         found.append(name)
     return found
 
 
-def _signal_name(job: Job) -> str | None:
-    known = set(signal.Signals)
-    return signal.Signals(job.exit_signal).name.removeprefix("SIG") if job.exit_signal in known else None
+def failures(given: list[Any]) -> list[int | str]:
+    """The same, of ends that are no success by themselves.
+
+    :raises ValueError: one is 0, or neither a code nor a signal.
+    """
+    if 0 in (found := codes_and_signals(given)):
+        raise ValueError("exit code 0 is always a success; leave it out")
+    return found

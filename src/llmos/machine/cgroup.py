@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import unquote
 
 from llmos.errors import BadInput, Conflict, NotFound, TimedOut, Unsupported
 from llmos.machine.cgroup_files import (
@@ -145,8 +146,13 @@ class Cgroups:
         return base / self._parent / directory_name(name)
 
     def exists(self, name: str, controller: str) -> bool:
-        """Whether the group was made in the hierarchy of this controller, which need not be usable."""
-        return controller in self._homes and self.directory(name, controller).is_dir()
+        """Whether the group was made in the hierarchy of this controller and, on v2, was given the controller."""
+        if controller not in self._homes:
+            return False
+        directory = self.directory(name, controller)
+        if self._homes[controller].version == 1 or controller == "freezer":
+            return directory.is_dir()
+        return controller in read_words(directory / "cgroup.controllers")
 
     def attach(self, name: str, identities: Iterable[Identity], controllers: Iterable[str]) -> list[Identity]:
         """Move processes into the group; what they start from now on is born there. Returns those that still lived.
@@ -195,6 +201,18 @@ class Cgroups:
             with suppress(NotFound):
                 found.append(Identity.of(pid))
         return found
+
+    def outside(self, name: str) -> list[Path]:
+        """The directories above all groups of ours, in each hierarchy in which this one was made."""
+        return [directory.parent.parent for directory in self._made(name)]
+
+    def names(self, controller: str) -> list[str]:
+        """The groups that are made in the hierarchy of this controller; not those of names too long to be read back."""
+        if controller not in self._homes:
+            return []
+        made = self.directory("any", controller).parent.glob("*.group")
+        names = (unquote(directory.name.removesuffix(".group")) for directory in made)
+        return sorted(name for name in names if self.exists(name, controller))
 
     def remove(self, name: str) -> None:
         """Take the group away, everywhere. Raises Conflict when processes are still in it."""
@@ -247,22 +265,73 @@ class Cgroups:
 
     def set_weight(self, name: str, weight: int) -> None:
         """Share of the CPU against other groups when it is short: 1 to 10000, 100 by default."""
-        if not 1 <= weight <= 10_000:
-            raise BadInput(f"{weight} is no CPU weight: it goes from 1 to 10000", field="weight")
-        directory = self.directory(name, "cpu")
-        if self._homes["cpu"].version == 2:
-            write(directory / "cpu.weight", str(weight))
+        self._put_weight(self.directory(name, "cpu"), weight)
+
+    def weight(self, name: str) -> int:
+        """What `set_weight` sets, 100 in a new group."""
+        return self._weight(self.directory(name, "cpu"))
+
+    def common_weight(self) -> int:
+        """What all groups of ours together weigh against what is outside of them; 100 where there is none."""
+        parent = self.directory("any", "cpu").parent
+        return self._weight(parent) if parent.is_dir() else 100
+
+    def set_common_weight(self, weight: int) -> None:
+        """Set that. Raises NotFound where there is no group of ours."""
+        self._put_weight(self.directory("any", "cpu").parent, weight)
+
+    def set_memory_high(self, name: str, limit: int | None) -> None:
+        """From how many bytes on the group is slowed and its memory taken back first; nothing is killed for it.
+
+        On v1 that is the soft limit, which counts only when the whole machine is short.
+        """
+        directory = self.directory(name, "memory")
+        if self._homes["memory"].version == 2:
+            write(directory / "memory.high", "max" if limit is None else str(limit))
         else:
-            write(directory / "cpu.shares", str(max(2, round(weight * 1024 / 100))))
+            write(directory / "memory.soft_limit_in_bytes", str(-1 if limit is None else limit))
+
+    def memory_high(self, name: str) -> int | None:
+        """What `set_memory_high` sets."""
+        second = self._homes["memory"].version == 2
+        words = read(self.directory(name, "memory") / ("memory.high" if second else "memory.soft_limit_in_bytes"))
+        return None if words == "max" or int(words) >= _V1_UNLIMITED else int(words)
+
+    def set_io_weight(self, name: str, weight: int) -> None:
+        """Share of each disk against other groups when it is short: 1 to 1000, 100 by default. Raises Unsupported.
+
+        It takes an I/O scheduler that weighs groups: BFQ, or on v2 the io.cost controller.
+        """
+        file, default = self._io_weight(name)
+        write(file, f"{default}{weight}")
+
+    def io_weight(self, name: str) -> int:
+        """What `set_io_weight` sets. Raises Unsupported."""
+        file, _ = self._io_weight(name)
+        words = read(file).splitlines()[0].split()  # the first line is that of all disks without one of their own
+        return int(words[-1])
+
+    def _io_weight(self, name: str) -> tuple[Path, str]:
+        directory = self.directory(name, "io")
+        files = {"io.weight": "default ", "io.bfq.weight": ""}
+        if self._homes["io"].version == 1:
+            files = {"blkio.bfq.weight": "", "blkio.weight": ""}
+        for file, default in files.items():
+            if (directory / file).exists():
+                return directory / file, default
+        raise Unsupported(f"no I/O scheduler here weighs groups: {directory} has none of {', '.join(files)}")
 
     def set_io(self, name: str, rate: int | None) -> str:
         """Bound reading and writing of each disk, in bytes a second each. Returns what this does not cover."""
         directory = self.directory(name, "io")
+        second = self._homes["io"].version == 2
         disks = self._disks()
+        if rate is None and not (directory / ("io.max" if second else _V1_IO[0])).exists():
+            return ""  # a kernel that cannot throttle never did
         if not disks and rate is not None:
             raise Unsupported(f"there is no disk in {self._blocks} to limit")
         for disk in disks:
-            if self._homes["io"].version == 2:
+            if second:
                 bound = "max" if rate is None else rate
                 write(directory / "io.max", f"{disk} rbps={bound} wbps={bound}")
             else:
@@ -271,7 +340,7 @@ class Cgroups:
         if rate is None:
             return ""
         each = "the limit holds for each disk, and for reading and writing apart"
-        if self._homes["io"].version == 2:
+        if second:
             return f"{each}; buffered writes count only on file systems with cgroup writeback (ext4, btrfs, xfs)"
         return f"{each}; under cgroup v1 buffered writes are not limited, only reads and direct writes"
 
@@ -333,6 +402,14 @@ class Cgroups:
             return read_table(directory / "cgroup.events").get("frozen") == 1
         return read(directory / "freezer.state") == "FROZEN"
 
+    def freezing(self, name: str) -> bool:
+        """Whether the group was told to freeze, be it at rest yet or not."""
+        directory = self.directory(name, "freezer")
+        return (
+            read(directory / ("cgroup.freeze" if self._homes["freezer"].version == 2 else "freezer.self_freezing"))
+            == "1"
+        )
+
     def kill(self, name: str) -> None:
         """KILL every process of the group, those born meanwhile too. Raises TimedOut when some do not end."""
         made = self._made(name)
@@ -367,7 +444,7 @@ class Cgroups:
             second = self._homes["memory"].version == 2
             memory = int(read(directory / ("memory.current" if second else "memory.usage_in_bytes")))
             oom_kills = read_table(directory / ("memory.events" if second else "memory.oom_control")).get("oom_kill")
-        if self.exists(name, "cpu"):
+        if "cpu" in self._homes and self.directory(name, "cpu").is_dir():  # on v2 it counts without the controller
             stat = read_table(self.directory(name, "cpu") / "cpu.stat")
             throttled = stat.get("nr_throttled")
             seconds = stat["usage_usec"] / 1e6 if "usage_usec" in stat else None
@@ -376,6 +453,19 @@ class Cgroups:
         return Usage(memory, seconds, oom_kills, throttled)
 
     # Where things are
+
+    def _weight(self, directory: Path) -> int:
+        if self._homes["cpu"].version == 2:
+            return int(read(directory / "cpu.weight"))
+        return max(1, round(int(read(directory / "cpu.shares")) * 100 / 1024))
+
+    def _put_weight(self, directory: Path, weight: int) -> None:
+        if not 1 <= weight <= 10_000:
+            raise BadInput(f"{weight} is no CPU weight: it goes from 1 to 10000", field="weight")
+        if self._homes["cpu"].version == 2:
+            write(directory / "cpu.weight", str(weight))
+        else:
+            write(directory / "cpu.shares", str(max(2, round(weight * 1024 / 100))))
 
     def _home(self, controller: str) -> Hierarchy:
         if controller not in self._homes:

@@ -57,8 +57,11 @@ def give_back(cgroups: Cgroups, origins: Mapping[Identity, list[Path]]) -> None:
 
 
 def send_home(cgroups: Cgroups, name: str, origins: Mapping[Identity, list[Path]]) -> None:
-    """Give back every member, and remove the group; one born in the group goes where the first one does."""
-    usual = next(iter(origins.values()), [])
+    """Give back every member, and remove the group; one born in the group goes where the first one does.
+
+    Where nobody knows any more where they came from, they go to where no group of ours is.
+    """
+    usual = next(iter(origins.values()), None) or cgroups.outside(name)
     give_back(cgroups, {member: origins.get(member, usual) for member in cgroups.members(name)})
     cgroups.remove(name)
 

@@ -13,9 +13,11 @@ from typing import Any, Literal, Self
 
 from llmos.errors import Conflict, Forbidden, LlmosError, NotFound
 from llmos.machine.cgroup import Cgroups
+from llmos.machine.cgroup_files import until
 from llmos.machine.cgroup_moves import Origins, gather, origins_as_json, origins_from_json, require_trees, send_home
 from llmos.machine.identity import Identity, read_stat, with_descendants
 
+_PREFIX = "/paused "  # no job has a name with a slash
 _PASSES = 100  # over the process table, until a tree that still forks has come to rest
 
 
@@ -66,6 +68,21 @@ def pause(identities: Iterable[Identity], cgroups: Cgroups, *, group: str | None
     return _stop(roots)
 
 
+def unrecorded(cgroups: Cgroups, known: Iterable[Paused]) -> list[Paused]:
+    """Processes that `pause` froze and nobody has a record of: llmosd ended before it could write one."""
+    names = {paused.group for paused in known}
+    found = []
+    for group in cgroups.names("freezer"):
+        if group.startswith(_PREFIX) and group not in names:
+            frozen = cgroups.members(group)
+            origins = {identity: cgroups.outside(group) for identity in frozen}
+            if origins:
+                found.append(Paused(cgroups.means("freezer"), frozen, group, origins))
+            else:
+                cgroups.remove(group)
+    return found
+
+
 def resume(paused: Paused, cgroups: Cgroups) -> None:
     """Let what `pause` stopped go on, and move it back to where it was. What ended meanwhile is left out."""
     if paused.means == "SIGSTOP":
@@ -86,8 +103,15 @@ def resume_stopped(identities: Iterable[Identity]) -> list[Identity]:
     return stopped
 
 
+def found_stopped(tree: list[Identity]) -> Paused | None:
+    """What `resume` needs for a tree, of which the first is the root, that somebody has stopped; None where it runs."""
+    if not tree or not _is_stopped(tree[0]):
+        return None
+    return Paused("SIGSTOP", [identity for identity in tree if _is_stopped(identity)])
+
+
 def _freeze(roots: list[Identity], cgroups: Cgroups) -> Paused:
-    group = f"paused {roots[0].pid} {roots[0].start_ticks}"
+    group = f"{_PREFIX}{roots[0].pid} {roots[0].start_ticks}"
     if cgroups.exists(group, "freezer"):
         raise Conflict(f"process {roots[0].pid} is paused already")
     origins: Origins = {}
@@ -118,6 +142,7 @@ def _stop(roots: list[Identity]) -> Paused:
                     if not _is_stopped(identity):  # what somebody else stopped is not ours to continue
                         identity.send(signal.SIGSTOP)
                         stopped.append(identity)
+        until(lambda: all(map(_is_at_rest, stopped)))  # what waits in the kernel stops as soon as it comes back
     except LlmosError:
         _continue(stopped)
         raise
@@ -128,6 +153,14 @@ def _continue(processes: list[Identity]) -> None:
     for identity in reversed(processes):  # children first: a parent finds them running
         with suppress(NotFound):
             identity.send(signal.SIGCONT)
+
+
+def _is_at_rest(identity: Identity) -> bool:
+    """Whether it has taken SIGSTOP, under a debugger too, or has ended."""
+    try:
+        return read_stat(identity.pid).state in "TtZX" or not identity.alive()
+    except NotFound:
+        return True
 
 
 def _is_stopped(identity: Identity) -> bool:

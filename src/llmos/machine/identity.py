@@ -186,8 +186,35 @@ def with_descendants(identities: Iterable[Identity]) -> list[Identity]:
 
 
 def _trees(pids: Iterable[int]) -> list[Identity]:
+    if not Path("/proc/self/task", str(os.getpid()), "children").exists():  # without CONFIG_PROC_CHILDREN
+        return _trees_among(all_stats(), pids)
+    trees: dict[int, dict[int, Stat]] = {}
+    for pid in pids:
+        if not any(pid in tree for tree in trees.values()):
+            tree = _tree(pid)
+            trees = {root: other for root, other in trees.items() if root not in tree} | {pid: tree}
+    below = (stat for tree in trees.values() for stat in tree.values() if stat.alive)
+    return [Identity(stat.pid, stat.start_ticks, boot_id()) for stat in below]
+
+
+def _tree(root: int) -> dict[int, Stat]:
+    """A process and all below it, each after its parent."""
+    found: dict[int, Stat] = {}
+    ahead = [root]
+    while ahead:
+        pid = ahead.pop()
+        if pid not in found:
+            with suppress(NotFound, Forbidden, FileNotFoundError, ProcessLookupError, PermissionError):
+                found[pid] = read_stat(pid)
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    with suppress(OSError):  # the thread has ended
+                        ahead += map(int, (thread / "children").read_bytes().split())
+    return found
+
+
+def _trees_among(stats: Iterable[Stat], pids: Iterable[int]) -> list[Identity]:
     wanted = set(pids)
-    by_pid = {stat.pid: stat for stat in all_stats()}
+    by_pid = {stat.pid: stat for stat in stats}
     children: defaultdict[int, list[int]] = defaultdict(list)
     for stat in by_pid.values():
         children[stat.parent].append(stat.pid)

@@ -90,7 +90,7 @@ def limit(
             raise Unsupported(f"cannot limit {kind}: {cgroups.why_not(kind)}; there is no rlimit for it", field=kind)
     tree = require_trees([*identities, *(cgroups.members(group) if group else [])])
     held = held or Held()
-    lent = group or held.group or f"limited {tree[0].pid} {tree[0].start_ticks}"
+    lent = group or held.group or f"/limited {tree[0].pid} {tree[0].start_ticks}"
     came: Origins = {}
     rlimits = dict(held.rlimits)
     done = Limited({}, [], {}, None)
@@ -161,15 +161,20 @@ def _settled(held: Held, cgroups: Cgroups) -> Held | None:
 def _by_rlimit(bound: float | None, tree: list[Identity], before: dict[Identity, int], undo: ExitStack) -> float | None:
     """Bound the soft limit alone, which anybody may raise again up to the hard one. Returns the first one's before."""
     first: int | None = None
+    came: dict[int, int] = {}  # what they have from us, and had before: one born since has inherited it
+    for identity in list(before):
+        try:
+            came[_prlimit(identity)[0]] = before[identity]
+        except NotFound:
+            del before[identity]
     for identity in tree:
         with suppress(NotFound):
             soft, hard = _prlimit(identity)
             first = soft if first is None else first
-            if bound is None:
-                wanted = before.pop(identity, soft)
-            else:
-                wanted = int(bound)
-                before.setdefault(identity, soft)
+            own = before.pop(identity, came.get(soft, soft))
+            wanted = own if bound is None else int(bound)
+            if bound is not None:
+                before[identity] = own
             if hard != resource.RLIM_INFINITY and wanted > hard:
                 raise Forbidden(f"process {identity.pid} has a hard limit of {hard} bytes; give no more than that")
             _prlimit(identity, (wanted, hard))

@@ -77,12 +77,12 @@ def get(identity: Identity) -> Priority:
     """What the process has now. Raises NotFound."""
     identity.check()
     threads: dict[int, ThreadPriority] = {}
-    for tid in _threads(identity):
+    for tid in thread_ids(identity):
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             threads[tid] = _get_thread(tid)
     if not threads:
         raise NotFound(f"process {identity.pid} has ended", pid=identity.pid)
-    return Priority(threads, _get_autogroup(identity))
+    return Priority(threads, autogroup_nice(identity))
 
 
 def apply(identities: Iterable[Identity], word: str) -> list[str]:
@@ -108,7 +108,7 @@ def apply(identities: Iterable[Identity], word: str) -> list[str]:
             with suppress(NotFound):
                 _set(identity, lambda tid, held=held: _at(level, held.threads.get(tid)))  # type: ignore[misc]
                 if held.autogroup is not None:
-                    _set_autogroup(identity, level.nice)
+                    set_autogroup_nice(identity, level.nice)
     except LlmosError as error:
         stuck = [str(identity.pid) for identity in reversed(touched) if not _put_back(identity, before[identity])]
         if stuck:
@@ -126,7 +126,7 @@ def restore(identity: Identity, state: Priority) -> None:
     leader = state.threads.get(identity.pid) or next(iter(state.threads.values()))
     _set(identity, lambda tid: state.threads.get(tid, leader))
     if state.autogroup is not None:
-        _set_autogroup(identity, state.autogroup)
+        set_autogroup_nice(identity, state.autogroup)
 
 
 def _at(level: Level, held: ThreadPriority | None) -> ThreadPriority:
@@ -144,7 +144,8 @@ def _put_back(identity: Identity, state: Priority) -> bool:
     return True
 
 
-def _threads(identity: Identity) -> set[int]:
+def thread_ids(identity: Identity) -> set[int]:
+    """The process's threads, that with its own pid among them; none when it has ended."""
     try:
         return {int(tid) for tid in os.listdir(f"/proc/{identity.pid}/task")}
     except OSError:
@@ -177,7 +178,7 @@ def _check(identity: Identity, held: Priority) -> None:
 def _set(identity: Identity, wanted: Callable[[int], ThreadPriority]) -> None:
     """Set every thread, and those that start while it is done."""
     done: set[int] = set()
-    while new := _threads(identity) - done:
+    while new := thread_ids(identity) - done:
         identity.check()
         for tid in sorted(new):
             thread = wanted(tid)
@@ -202,7 +203,7 @@ def _translated(identity: Identity) -> Iterator[None]:
         ) from None
 
 
-def _get_autogroup(identity: Identity) -> int | None:
+def autogroup_nice(identity: Identity) -> int | None:
     """The niceness of the session's autogroup: `/autogroup-25 nice 0`; None where autogroup is off or does not hold."""
     try:
         enabled = _AUTOGROUP_ENABLED.read_text(encoding="utf-8").strip() == "1"
@@ -222,7 +223,8 @@ def _too_often(_: RetryCallState) -> None:
     stop=stop_after_delay(2),
     retry_error_callback=_too_often,
 )
-def _set_autogroup(identity: Identity, nice: int) -> None:
+def set_autogroup_nice(identity: Identity, nice: int) -> None:
+    """Set the niceness of the whole session. Raises Forbidden, Unavailable."""
     with suppress(FileNotFoundError, ProcessLookupError), _translated(identity):
         Path(f"/proc/{identity.pid}/autogroup").write_text(str(nice), encoding="utf-8")
 

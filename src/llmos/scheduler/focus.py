@@ -93,6 +93,11 @@ class Focus:
         self._kernel.journal.note("focus.lifted", key.removeprefix("job "), entry["uid"], {"name": entry["name"]})
         return entry
 
+    @property
+    def favoured(self) -> frozenset[str]:
+        """The keys of all that is favoured."""
+        return frozenset(self._held)
+
     def keys(self, target: Resolved | None, caller: Caller) -> list[str]:
         """The keys of what is favoured and the caller's to lift: of a target, or all."""
         return [

@@ -4,7 +4,6 @@ import asyncio
 import os
 import pwd
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -17,10 +16,11 @@ from llmos.kernel.dangerous_commands import dangers
 from llmos.kernel.health import Health
 from llmos.kernel.job import Job as ManagedJob
 from llmos.kernel.job import Span, name_from
+from llmos.kernel.job_log import require_files
 from llmos.kernel.probing import Probe
 from llmos.kernel.process_end import wait_for_end
 from llmos.kernel.readiness import Ready
-from llmos.kernel.restarts import RestartLimit, codes_and_signals
+from llmos.kernel.restarts import RestartLimit, codes_and_signals, failures
 from llmos.kernel.states import ALIVE, State
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import JobTarget, job_target
@@ -57,13 +57,15 @@ class Jobs(Syscall, verb="jobs", risk=Risk.READ):
     """Managed jobs."""
 
     state: Literal["running", "paused", "failed", "scheduled", "stopped"] | None = None
+    names: Annotated[list[str] | None, Kind.LIST] = api_only(description="only these jobs; all without it")
 
     def act(self, step: Step) -> Outcome:
-        supervisor, state = step.kernel.supervisor, self.state
-        if state is None:
-            return Outcome(supervisor.listing(), lambda: [job_target(supervisor, name) for name in supervisor.jobs])
-        found = [job for job in supervisor.jobs.values() if _is(job, state)]
-        return Outcome([job.as_json() for job in found], lambda: [job_target(supervisor, job.name) for job in found])
+        supervisor, state, names = step.kernel.supervisor, self.state, self.names
+        if state is not None:
+            jobs = supervisor.jobs.values() if names is None else map(supervisor.get, names)
+            names = [job.name for job in jobs if _is(job, state)]
+        listing = supervisor.listing() if names is None else supervisor.listing_of(names)
+        return Outcome(listing, lambda: [job_target(supervisor, row["name"]) for row in listing])
 
 
 class Logs(Syscall, verb="logs", risk=Risk.READ, private=True):
@@ -73,17 +75,16 @@ class Logs(Syscall, verb="logs", risk=Risk.READ, private=True):
     lines: Count | None = None
     grep: Text | None = None
     since: Duration | None = None
+    stream: Literal["stdout", "stderr"] | None = api_only(
+        description="only this, of a job whose stderr is kept apart; both as one without it"
+    )
 
     async def act(self, step: Step) -> Outcome:
         jobs = step.only_jobs("target")
-        since = time.time() - values.seconds_of(self.since) if self.since is not None else None
-        read = [
-            {
-                "job": job.name,
-                **await step.kernel.logs.read(job.name, lines=self.lines or 100, grep=self.grep, since=since),
-            }
-            for job in jobs
-        ]
+        require_files(jobs)
+        wanted: dict[str, Any] = {"lines": self.lines or 100, "grep": self.grep, "stream": self.stream}
+        wanted["age"] = values.seconds_of(self.since) if self.since is not None else None
+        read = [{"job": job.name, **await step.kernel.logs.read(job.name, **wanted)} for job in jobs]
         return Outcome(read[0] if len(read) == 1 else read, step.target())
 
 
@@ -187,8 +188,14 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     restart_limit: _RestartLimit | None = api_only(
         description='how often it may be restarted by itself: {"restarts": 5, "within": "10m"}'
     )
-    restart_on: Annotated[list[int | str], Kind.LIST, AfterValidator(codes_and_signals)] = api_only(
+    restart_on: Annotated[list[int | str], Kind.LIST, AfterValidator(failures)] = api_only(
         [], description="exit codes and signals that restart=on-failure answers; every failure when empty"
+    )
+    restart_prevent: Annotated[list[int | str], Kind.LIST, AfterValidator(codes_and_signals)] = api_only(
+        [], description="exit codes and signals after which it is not restarted, whatever restart says"
+    )
+    success_exit: Annotated[list[int | str], Kind.LIST, AfterValidator(failures)] = api_only(
+        [], description="exit codes and signals that are a success too, as exit code 0 is"
     )
     stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL"] = api_only(
         "TERM", description="what asks it to end"
@@ -196,7 +203,9 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     stop_timeout: Annotated[Span, Kind.DURATION] | None = api_only(description="from that to KILL")
     io: Size | None = api_only(description="bytes a second that it may read and write on each disk")
     pids: Count | None = api_only(description="processes and threads that it may have at a time")
-    open_files: Count | None = api_only(description="files that each of its processes may have open")
+    open_files: Annotated[int, Kind.COUNT, Field(ge=1, le=2**30)] | None = api_only(
+        description="files that each of its processes may have open"
+    )
     nice: Annotated[int, Kind.COUNT, Field(ge=-20, le=19)] | None = api_only(
         description="niceness; below 0 only where its user may"
     )
@@ -204,6 +213,19 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
     user: User | None = api_only(description="who it runs as, where root asks")
     env_files: Annotated[list[Path], Kind.PATH, BeforeValidator(_listed)] = api_only(
         [], description="files of NAME=VALUE lines, read anew at each start with the rights of its user"
+    )
+    missed: Literal["run-once", "skip"] = api_only(
+        "run-once", description="when its time came while llmosd did not run or the machine slept: run it now, or not"
+    )
+    overlap: Literal["skip", "queue", "replace"] = api_only(
+        "skip",
+        description="when its time comes and the run before is not over: leave it out, run it afterwards, or end that run",
+    )
+    output: Literal["file", "journald"] = api_only(
+        "file", description="where what it writes goes: to its own log, or to the journal of the machine"
+    )
+    stderr: Literal["merged", "separate"] = api_only(
+        "merged", description="whether its stderr is kept with its stdout, or apart; in the journal, as errors"
     )
 
     @model_validator(mode="after")
@@ -213,6 +235,10 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
             raise ValueError("after= and a time exclude each other")
         if self.restart_on and self.restart != "on-failure":
             raise ValueError("restart_on= is for restart=on-failure alone")
+        if self.restart_prevent and self.restart == "never":
+            raise ValueError("restart_prevent= is for a job that is restarted")
+        if self.output == "journald" and self.ready is not None and "log" in self.ready:
+            raise ValueError("output=journald excludes ready={log}: llmosd does not see what goes to the journal")
         if self.nice is not None and self.priority != "normal":
             raise ValueError("nice= and priority= exclude each other: a priority sets the niceness")
         return self
@@ -221,12 +247,14 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
         kernel, caller = step.kernel, step.caller
         if self.on is not None and self.on not in ("localhost", socket.gethostname()):
             raise Unsupported(f"there is no node {self.on!r}: this llmosd runs jobs on {socket.gethostname()} alone")
-        cwd, *env_files = await asyncio.to_thread(
-            lambda: [kernel.path_of(path, caller) for path in (self.cwd or ".", *self.env_files)]
-        )
-        if not await asyncio.to_thread(os.path.isdir, cwd):
-            raise NotFound(f"the working directory {cwd} does not exist", field="cwd")
-        owner, env = await asyncio.to_thread(_owner, caller, self.user)
+
+        def look() -> tuple[list[str], Caller, dict[str, str]]:
+            cwd, *env_files = (kernel.path_of(path, caller) for path in (self.cwd or ".", *self.env_files))
+            if not os.path.isdir(cwd):
+                raise NotFound(f"the working directory {cwd} does not exist", field="cwd")
+            return [cwd, *env_files], *_owner(caller, self.user)
+
+        (cwd, *env_files), owner, env = await asyncio.to_thread(look)
         if self.name in kernel.supervisor.jobs:  # it takes the place of that job, where it has ended
             Step(kernel, caller, {"name": [job_target(kernel.supervisor, self.name)]}).require_rights()
         after = [target.name for target in step.target("after") if isinstance(target, JobTarget)]
@@ -251,13 +279,17 @@ class Run(Syscall, verb="run", risk=Risk.CHANGE, inverse="stop"):
 
     async def take_back(self, kernel: "Kernel", undo: dict[str, Any]) -> None:
         for job in map(kernel.supervisor.get, undo["jobs"]):
+            if "fields" in undo:  # a job file changed these alone
+                kernel.supervisor.change(job, undo["fields"])
+                continue
             kernel.supervisor.set_schedule(job, {})
             await kernel.supervisor.stop(job, reason="taken back")
 
 
 _AS_GIVEN = (
     *("restart", "memory", "cpu", "io", "gpu", "priority", "timeout", "ready", "health", "restart_limit"),
-    *("restart_on", "stop_signal", "stop_timeout", "pids", "open_files", "nice", "umask"),
+    *("restart_on", "restart_prevent", "success_exit", "stop_signal", "stop_timeout", "pids", "open_files", "nice"),
+    *("umask", "missed", "overlap", "output", "stderr"),
 )
 """Arguments of `run` that the job holds just as they are."""
 

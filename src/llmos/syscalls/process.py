@@ -257,7 +257,7 @@ class Kill(Syscall, verb="kill", risk=Risk.DESTROY, inverse=None, risk_note="HUP
 
 async def _show_job(step: Step, name: str) -> dict[str, Any]:
     job = step.kernel.supervisor.get(name)
-    shown = {**job.as_json(), "log": str(step.kernel.logs.path(name)), "recent": job.recent}
+    shown = {**job.as_json(), "log": step.kernel.logs.where(job), "recent": job.recent}
     if job.pid is not None:
         with suppress(NotFound):  # it has just ended; the next look says so
             shown["process"] = await asyncio.to_thread(processes.describe, job.pid)

@@ -180,6 +180,8 @@ class Syscall(BaseModel):
     arguments: ClassVar[dict[str, Argument]]
     api_arguments: ClassVar[dict[str, Argument]]
     """Those that are for programs alone."""
+    referring: ClassVar[tuple[Argument, ...]]
+    """Those that name a target, job or watch."""
 
     def __init_subclass__(
         cls,
@@ -201,6 +203,8 @@ class Syscall(BaseModel):
         for name, field in cls.model_fields.items():
             argument = _argument(name, field)
             (cls.api_arguments if _extra(field).get(_API_ONLY) else cls.arguments)[argument.name] = argument
+        arguments = (*cls.arguments.values(), *cls.api_arguments.values())
+        cls.referring = tuple(argument for argument in arguments if argument.kind in REFERABLE)
         if cls.verb in SYSCALLS:
             raise TypeError(f"two syscalls are called {cls.verb!r}")
         SYSCALLS[cls.verb] = cls
@@ -261,7 +265,7 @@ class Syscall(BaseModel):
 
     def named(self) -> list[tuple[Argument, str]]:
         """The arguments that name one target, job or watch, with their texts; lists are their handler's to look up."""
-        found = [(argument, self.value(argument)) for argument in self.given() if argument.kind in REFERABLE]
+        found = [(argument, self.value(argument)) for argument in self.referring]
         return [(argument, value) for argument, value in found if isinstance(value, str)]
 
     def act(self, step: "Step") -> "Outcome | Awaitable[Outcome]":

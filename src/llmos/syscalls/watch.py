@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
 
+from llmos.kernel.job_log import require_files
 from llmos.kernel.step import Outcome, Step
 from llmos.kernel.targets import WatchTarget
 from llmos.plan.risk import Risk
@@ -66,7 +67,7 @@ class Watch(Syscall, verb="watch", risk=Risk.CHANGE, inverse="unwatch"):
 
     async def act(self, step: Step) -> Outcome:
         if self.metric == "log":
-            step.only_jobs("target")
+            require_files(step.only_jobs("target"))
         watch = await step.kernel.watches.set(self, step.caller, step.target(), step.earlier, step.granted)
         return Outcome([watch.as_json()], [watch.target()], {"watch": watch.number})
 
