@@ -176,7 +176,8 @@ def test_a_caller_with_as_many_requests_as_it_may_have_is_heard_again(daemon: Da
     wait = {"method": "wait", "params": {"target": "nap", "timeout": "1s"}}
     raw.send(*({"id": number, **wait} for number in range(MAX_IN_FLIGHT)))
     assert {raw.read()["id"] for _ in range(MAX_IN_FLIGHT)} == set(range(MAX_IN_FLIGHT))
-    assert raw.ask({"id": "after", "method": "jobs"})["id"] == "after"
+    assert raw.ask({"id": "after", "method": "stop", "params": {"target": "nap"}})["id"] == "after"
+    assert "result" in raw.ask({"id": "gone", "method": "remove", "params": {"job": "nap", "allow": "destroy"}})
 
 
 def test_500_connections_and_a_working_one(daemon: Daemon, raw: Raw) -> None:

@@ -1,5 +1,6 @@
 """What the doctor says of the model, on a real daemon."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,9 @@ def test_without_the_model_nothing_is_said_of_a_merged_one(llmosd: Daemon, base:
     base.unlink()
     missing = row(llmosd, "model")
     assert missing is not None and not missing["ok"] and row(llmosd, "merged model") is None
+
+
+def test_how_many_jobs_there_is_room_for_is_said_with_what_bounds_them(llmosd: Daemon) -> None:
+    room = row(llmosd, "room for jobs")
+    assert room is not None and re.fullmatch(r"at most [\d,]+ processes: .+", room["detail"])
+    assert room["ok"] or room["remedy"].startswith("raise ")

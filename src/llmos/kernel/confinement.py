@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import resource
+import shutil
 import signal
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -111,6 +112,7 @@ class Confinement:
         grouped = "memory" in made
         job.oom_kills = self._group_oom_kills(job) if grouped else 0
         job.machine_oom_kills = 0 if grouped else oom.count()
+        _touch(job)
         return SpawnRequest(
             run=job.run,
             argv=job.argv,
@@ -226,6 +228,22 @@ def bounds_of(texts: Mapping[str, str | None]) -> dict[limits.Bounded, float | N
         return float(text) if kind == "cpu" else values.bytes_of(text)
 
     return {cast(limits.Bounded, kind): bound(kind, text) for kind, text in texts.items()}
+
+
+def _touch(job: Job) -> None:
+    """Read from the command and look at the folder here, in a thread: the reaper, which has to, waits until it executes.
+
+    So a file system that hangs holds up this start, and nobody else.
+    """
+    command = job.argv[0]
+    path = shutil.which(command, path=job.env.get("PATH", os.defpath))
+    with suppress(OSError):  # what is wrong with it the reaper says
+        os.stat(job.cwd)
+        file = os.open(os.path.join(job.cwd, path or command), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.read(file, 256)
+        finally:
+            os.close(file)
 
 
 def _user(job: Job) -> User | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         id: str
         pid: int
         start_ticks: int
+        started_at: float
         cgroups: list[str]
         exit: dict[str, Any] | None
         adopted: bool
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 RUN_VARIABLE = b"LLMOS_RUN"
 STRAY = ""
 """Whose the orphans are that can only be of runs that have ended, without a sign of which one."""
+MARK_BIT = 62
+"""Set in every mark, and in no limit that anybody else has use for."""
 DEAD = frozenset(b"ZX")
 STOPPED = frozenset(b"T")
 EXEC_CHECKS = 5
@@ -89,12 +92,12 @@ def run_in_environment(pid: int) -> str | None:
     return _run_named(_read(f"/proc/{pid}/environ"))
 
 
-def mark(run: str) -> None:
-    """Mark the calling process, and all that it will start, as of a run.
+def mark(run: str, started_at: float) -> None:
+    """Mark the calling process, and all that it will start, as of a run that begins at that time (epoch seconds).
 
     Where its limits leave no room for the mark it stays without one.
     """
-    soft, (_, hard) = _mark(run), resource.getrlimit(resource.RLIMIT_RTTIME)
+    soft, (_, hard) = _mark(run, started_at), resource.getrlimit(resource.RLIMIT_RTTIME)
     if hard == resource.RLIM_INFINITY or hard >= soft:
         resource.setrlimit(resource.RLIMIT_RTTIME, (soft, hard))
 
@@ -102,12 +105,12 @@ def mark(run: str) -> None:
 def run_marked(runs: Iterable[Owner], pid: int) -> str:
     """The id of the run whose mark the process bears; STRAY for none of them."""
     borne = _mark_borne(pid)
-    return next((run.id for run in runs if _mark(run.id) == borne), STRAY)
+    return next((run.id for run in runs if _mark(run.id, run.started_at) == borne), STRAY)
 
 
-def oldest_marked(run: str) -> Process | None:
+def oldest_marked(run: str, started_at: float) -> Process | None:
     """The oldest living process that bears the mark of a run, which is its main process while that lives."""
-    bearers = {pid: process for pid, process in scan().items() if _mark_borne(pid) == _mark(run)}
+    bearers = {pid: process for pid, process in scan().items() if _mark_borne(pid) == _mark(run, started_at)}
     alive = [each for each in bearers.values() if each.state not in DEAD and each.ppid not in bearers]
     return min(alive, key=lambda process: process.start_ticks, default=None)
 
@@ -131,7 +134,7 @@ def members(
     table = scan()
     by_id = {run.id: run for run in runs}
     mains: dict[int, str] = {}
-    marks = {_mark(run): run for run in by_id}
+    marks = {_mark(run.id, run.started_at): run.id for run in by_id.values()}
     unbound = min((run.start_ticks for run in by_id.values() if run.exit is None and not run.cgroups), default=None)
     grouped: dict[int, set[str]] = {}
     for run in by_id.values():
@@ -144,9 +147,10 @@ def members(
 
     def own(process: Process) -> str | None:
         owner = mains.get(process.pid) or mains.get(process.session)
-        if owner is None and (everywhere or process.ppid == reaper):
-            owner = marks.get(_mark_borne(process.pid))
-        if owner is None and (everywhere or process.ppid == reaper):
+        borne = _mark_borne(process.pid) if owner is None and (everywhere or process.ppid == reaper) else 0
+        if borne >> MARK_BIT:
+            owner = marks.get(borne)  # else it is of another reaper's run, whatever it says in its environment
+        elif owner is None and (everywhere or process.ppid == reaper):
             named = (_run_of_orphan if process.ppid == reaper else run_in_environment)(process.pid)
             owner = named if named in by_id else None
         claims = grouped.get(process.pid, set())
@@ -302,11 +306,10 @@ def _run_named(environment: bytes) -> str | None:
     return None
 
 
-def _mark(run: str) -> int:
-    """The mark of a run, in microseconds: more than 146,000 years, from both halves of its id."""
-    name = run.encode("utf-8", "surrogateescape")
-    half = len(name) // 2
-    return 1 << 62 | (crc32(name[:half]) & 0x3FFFFFFF) << 32 | crc32(name[half:])
+def _mark(run: str, started_at: float) -> int:
+    """The mark of a run, in microseconds: more than 146,000 years, from its id and when it began."""
+    began = round(started_at * 1e6) & 0x3FFFFFFF
+    return 1 << MARK_BIT | began << 32 | crc32(run.encode("utf-8", "surrogateescape"))
 
 
 def _mark_borne(pid: int) -> int:

@@ -167,7 +167,7 @@ class Reaper:
         except OSError as error:
             raise Refused(error.errno or errno.EIO, "ledger", error.strerror) from error
         try:
-            pid = self._spawner.start(name, launch)
+            pid = self._spawner.start(name, record["started_at"], launch)
         except Refused:
             self._ledger.never(name)
             raise
@@ -197,7 +197,7 @@ class Reaper:
             me = members.read_process(os.getpid())
             assert me
             self._ledger.append("spawned", **record, pid=me.pid, start_ticks=me.start_ticks)
-            members.mark(name)
+            members.mark(name, record["started_at"])
             # Had the reaper died before this was written, its successor might not have read it.
             if os.getppid() != reaper:
                 os._exit(127)

@@ -213,7 +213,7 @@ class Ledger:
 
 def _found(record: dict[str, Any], same_boot: bool) -> Run:
     """A run of which nobody has written the process: that which bears its mark, or, where none does, it has ended."""
-    main = members.oldest_marked(record["run"]) if same_boot else None
+    main = members.oldest_marked(record["run"], record["started_at"]) if same_boot else None
     found = {"pid": main.pid, "start_ticks": main.start_ticks} if main else {"pid": 0, "start_ticks": 0}
     return Run({**record, **found, "exit": None if main else unknown_exit()})
 

@@ -44,8 +44,8 @@ class Spawner:
         # One that is frozen would hold the reaper.
         return all(members.freezer_state(folder) == b"THAWED" and self._knows_home(folder) for folder in launch.cgroups)
 
-    def start(self, run: str, launch: Launch) -> int:
-        """Start the process of a run and return its pid, once it executes.
+    def start(self, run: str, started_at: float, launch: Launch) -> int:
+        """Start the process of a run that begins at that time (epoch seconds); returns its pid once it executes.
 
         Raises:
             Refused: it does not.
@@ -68,7 +68,7 @@ class Spawner:
             stage = "chdir"
             os.chdir(launch.cwd)
             os.umask(self.umask if launch.umask is None else launch.umask)
-            members.mark(run)
+            members.mark(run, started_at)
             resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
             stage = "exec"
             return _spawn(launch, actions)
