@@ -64,8 +64,8 @@ class SchedulerSettings(_Section):
     enabled: bool = True
     scope: Literal["jobs", "own", "all"] = "jobs"
     """Whom it may slow down: managed jobs; also heavy processes of the user that llmosd runs as; or, as root, of all."""
-    policy: Literal["las", "hybrid", "learned"] = "learned"
-    """Who goes first: least attained service, that with the Gittins index, or what was learned where there is such."""
+    policy: Literal["las", "hybrid", "learned"] = "hybrid"
+    """Who goes first: least attained service, that and later the Gittins index, or what was learned."""
     starvation_seconds: float = Field(default=60, ge=1)
     """The longest that something which wants a processor goes without any."""
 

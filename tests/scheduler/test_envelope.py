@@ -14,6 +14,7 @@ def wish(key: str, rank: float, **given: float | str) -> Wish:
         width=int(given.get("width", 1)),
         starved=float(given.get("starved", 0.0)),
         first_always=str(given.get("always", "")),
+        fresh=bool(given.get("fresh", False)),
     )
 
 
@@ -39,6 +40,8 @@ def test_a_place_is_kept_for_a_while_and_a_newcomer_does_not_wait_for_that() -> 
     kept = envelope.places([wish("a", 3), wish("b", 2)], 1, LEAST_DWELL / 2)
     assert ahead(kept) == {"a"} and "kept" in kept["a"].rules[0]
     assert ahead(envelope.places([wish("a", 3), wish("b", 2)], 1, LEAST_DWELL + 0.1)) == {"b"}
+    now = LEAST_DWELL + 0.2
+    assert ahead(envelope.places([wish("a", 3), wish("b", 2), wish("c", 1, fresh=True)], 1, now)) == {"c"}
 
 
 def test_nobody_goes_without_for_longer_than_the_bound() -> None:

@@ -4,7 +4,7 @@ Whatever somebody else has set since is theirs: it is left as it is, here and af
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -62,9 +62,9 @@ class Changes:
     def __contains__(self, key: object) -> bool:
         return key in self._held
 
-    def keys(self) -> list[str]:
-        """Of all that is changed."""
-        return list(self._held)
+    def __iter__(self) -> Iterator[str]:
+        """The keys of all that is changed."""
+        return iter(list(self._held))
 
     def lever(self, key: str) -> str | None:
         """Which lever is changed for a key, None where none is."""
@@ -78,7 +78,7 @@ class Changes:
         """Put back what an llmosd before has left; returns what came of each."""
         found: Mapping[str, Any] = await self._journal.fact(_FACT) or {}
         self._held = {key: _Held.from_json(data) for key, data in found.items()}
-        return await self.take_back(self.keys())
+        return await self.take_back(self)
 
     async def make(self, wanted: Sequence[Wanted]) -> dict[str, str]:
         """Set what is wanted; returns why not, for those that failed.

@@ -38,6 +38,8 @@ class Wish:
     """For how long it has wanted the processor and had none."""
     first_always: str = ""
     """Why it is never put behind; empty where it may be."""
+    fresh: bool = False
+    """Whether it has just come, and so may take the place of somebody who has just been given it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Envelope:
         """Whose place is not the policy's to choose now: ahead or behind, and why."""
         held: dict[str, bool] = {}
         rules: dict[str, list[str]] = {}
+        newcomer = any(wish.fresh and wish.key in wished for wish in wishes)
         for wish in wishes:
             past = self._past.get(wish.key)
             want = wish.key in wished
@@ -110,7 +113,7 @@ class Envelope:
                     rules[wish.key] = [f"nobody goes without the processor for longer than {self._starvation:g} s"]
             elif past is not None and past.first != want:
                 dwell = min(MOST_DWELL, max(LEAST_DWELL, wish.review))
-                if past.first and now - past.since < dwell:
+                if past.first and now - past.since < dwell and not newcomer:
                     held[wish.key] = past.first
                     rules[wish.key] = [f"a place is kept for {dwell:.0f} s once it was given"]
                 elif len(past.changes) >= MAX_CHANGES and now - past.changes[0] < 60:

@@ -17,10 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmos.errors import LlmosError, NotFound
+from llmos.errors import LlmosError, NotFound, want
 from llmos.kernel.job import Job
 from llmos.kernel.states import State
 from llmos.machine.identity import Identity
+from llmos.machine.priority import LEVELS
 from llmos.scheduler import pressure, task
 from llmos.scheduler.actuators.actuator import Subject
 from llmos.scheduler.actuators.available import Actuators
@@ -47,8 +48,10 @@ IDLE_SECONDS = 30.0
 """The same while there is nothing and the kernel will tell of pressure."""
 BLIND_SECONDS = 10.0
 """The same where the kernel has no word of pressure."""
-GATHER_SECONDS = 0.1
-"""After something started or ended, so that what comes with it is seen with it."""
+GATHER_SECONDS = 0.02
+"""After something started, so that what comes with it is seen with it."""
+MOST_COST_AT_START = 0.1
+"""Share of one processor that looking may take while things start one after another."""
 MOST_COST = 0.008
 """Share of one processor that looking may take."""
 RELEASE_SECONDS = 5.0
@@ -111,7 +114,7 @@ class LiveScheduler:
             body = {"reason": left or "llmosd had ended before it put this back"}
             self._kernel.journal.note("scheduler.restored", _subject_of(key), None, body)
         self._common = await self._kernel.journal.fact(_COMMON) or USUAL
-        await self._weigh_together(USUAL)
+        await self._set_common(USUAL)
         await self.holds.restore()
 
     async def begin(self) -> None:
@@ -212,15 +215,18 @@ class LiveScheduler:
                 async with asyncio.timeout(self.interval()):
                     await self._wake.wait()
             if self._soon:
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.sleep(max(GATHER_SECONDS, self.telemetry.cost_seconds / MOST_COST_AT_START))
             self._wake.clear()
             self._soon = False
             try:
                 await self.look()
             except LlmosError as error:
                 log.warning("%s", error)
-            except Exception:
-                log.exception("a look of the scheduler failed")
+            except Exception as error:
+                if (lacking := want(error)) is not None:
+                    log.warning("%s", lacking)
+                else:
+                    log.exception("a look of the scheduler failed")
 
     def interval(self) -> float | None:
         """Seconds until the next look, None where only an event brings it."""
@@ -244,7 +250,7 @@ class LiveScheduler:
             await asyncio.to_thread(self._sample, list(self.tasks.values()))
             await self._mind_memory()
             placed = await self._mind_processors()
-            self._busy = placed or bool(self.holds.held) or bool(self.changes.keys())
+            self._busy = placed or bool(self.holds.held) or any(self.changes)
             self._fruitless = 0 if self._busy else min(self._fruitless + 1, 8)
 
     async def _follow_jobs(self) -> None:
@@ -346,6 +352,7 @@ class LiveScheduler:
                 self._width(each),
                 each.starved(now),
                 self._first_always(each),
+                each.fresh,
             )
             for each in ours
         ]
@@ -362,14 +369,14 @@ class LiveScheduler:
         for each in sorted(ours, key=lambda each: not places[each.key].first):
             place = places[each.key]
             setting = place.share if lever == "cpu weight" else _nice_of(place.share)
-            if self.changes.standing(each.key) != setting and len(wanted) < MAX_CHANGES:
-                if lever == "nice" and place.first and each.key not in self.changes:
-                    continue  # it is not to be made less nice than it is
+            if place.first and each.key not in self.changes:
+                each.place = place  # as it is
+            elif self.changes.standing(each.key) != setting and len(wanted) < MAX_CHANGES:
                 wanted.append(Wanted(each.key, self._subject(each), lever, setting))
         earlier = {each.key: each.place for each in ours}
         failed = await self.changes.make(wanted) if wanted else {}
-        if lever == "cpu weight":  # its group is there now
-            await self._weigh_together(min(MOST_COMMON, USUAL * max(1, sum(place.first for place in places.values()))))
+        if lever == "cpu weight":
+            await self._weigh_together()
         for each in ours:
             if each.key not in {one.key for one in wanted} or each.key not in self.tasks:
                 continue
@@ -378,14 +385,21 @@ class LiveScheduler:
                 continue
             place, before = places[each.key], earlier[each.key]
             each.place = place
-            if before is None and place.first:
-                continue  # as it was
             if not place.first:
                 each.placed_behind += 1
             self._note_place(each, before, lever, ours, places, each.key in beside)
 
-    async def _weigh_together(self, weight: int) -> None:
-        """What those in our groups weigh together against all that is outside: as much as those ahead would apart."""
+    async def _weigh_together(self) -> None:
+        """Have all groups of ours weigh together, against all that is outside of them, as much as they would apart."""
+        ours = [self.changes.standing(key) for key in self.changes if self.changes.lever(key) == "cpu weight"]
+        others = [
+            LEVELS[job.priority].weight
+            for job in self._kernel.supervisor.jobs.values()
+            if job.cpu is not None and job.pid is not None and f"job {job.name}" not in self.changes
+        ]
+        await self._set_common(min(MOST_COMMON, max(1, sum(ours) + sum(others))) if ours else USUAL)
+
+    async def _set_common(self, weight: int) -> None:
         if "cpu" not in self._kernel.cgroups.controllers or weight == self._common:
             return
         self._common = weight
@@ -445,7 +459,7 @@ class LiveScheduler:
 
     async def _release(self, reason: str) -> None:
         await self._put_back([each for each in self.tasks.values() if each.key in self.changes], reason)
-        await self._weigh_together(USUAL)
+        await self._weigh_together()
         for each in self.tasks.values():
             each.place = None
             each.starving_since = None
