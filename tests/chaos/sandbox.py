@@ -6,6 +6,7 @@ folders and cgroups, the next campaign removes. Without root there are no namesp
 and the faults that need root are skipped.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -23,16 +24,18 @@ PREFIX = "llmos-chaos-"
 APART = ("freezer", "pids", "memory", "")
 """Hierarchies in which a campaign has a cgroup of its own; the last is version 2."""
 GONE_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
 
 
 def run(campaign: Callable[[Path], int]) -> int:
     """Run a campaign in a folder of its own and return its exit status; nothing of it is left afterwards."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if inside := os.environ.get(INSIDE):
         return campaign(Path(inside)) if os.getpid() != 1 else _init(lambda: campaign(Path(inside)))
-    _sweep()
+    sweep()
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
-    groups = [mount / f"{PREFIX}{os.getpid()}" for mount in _hierarchies()] if os.geteuid() == 0 else []
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    groups = [mount / f"{PREFIX}{os.getpid()}" for mount in hierarchies()] if os.geteuid() == 0 else []
     process = None
     try:
         command = [sys.executable, *sys.orig_argv[1:]]
@@ -49,8 +52,7 @@ def run(campaign: Callable[[Path], int]) -> int:
             else:
                 process.terminate()
             process.wait()
-        for group in groups:
-            _remove_group(group)
+        _remove_groups(groups)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -78,7 +80,7 @@ def own_group(controller: str) -> Path | None:
     return None
 
 
-def _hierarchies() -> Iterator[Path]:
+def hierarchies() -> Iterator[Path]:
     """Where this process is in each cgroup hierarchy that it may write."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     places = {name: mount for _, mount, kind, options, *_ in mounts if kind == "cgroup" for name in options.split(",")}
@@ -91,38 +93,46 @@ def _hierarchies() -> Iterator[Path]:
 
 
 def _join(groups: list[Path]) -> None:
+    """Before the campaign executes: into its cgroups, and to end with who waits for it."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL if os.geteuid() == 0 else signal.SIGTERM)
     for group in groups:
         with suppress(OSError):
             group.mkdir()
             (group / "cgroup.procs").write_text("0")
 
 
-def _remove_group(group: Path) -> None:
-    """Remove a cgroup and all below it, whose last processes may still be on their way out."""
+def _remove_groups(groups: list[Path]) -> None:
+    """Remove cgroups and all below them, whose last processes may still be on their way out.
+
+    All at a time: a process that is frozen in one stays in every other until it is thawed.
+    """
     deadline = time.monotonic() + GONE_SECONDS
-    while group.exists() and time.monotonic() < deadline:
-        for frozen in group.rglob("freezer.state"):
-            with suppress(OSError):
-                frozen.write_text("THAWED")
-        for procs in group.rglob("cgroup.procs"):
-            with suppress(OSError):
-                for pid in procs.read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-        for folder, _, _ in os.walk(group, topdown=False):
-            with suppress(OSError):
-                os.rmdir(folder)
-        if group.exists():
+    while (left := [group for group in groups if group.exists()]) and time.monotonic() < deadline:
+        for group in left:
+            for frozen in group.rglob("freezer.state"):
+                with suppress(OSError):
+                    frozen.write_text("THAWED")
+            for procs in group.rglob("cgroup.procs"):
+                with suppress(OSError):
+                    for pid in procs.read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+        for group in left:
+            for folder, _, _ in os.walk(group, topdown=False):
+                with suppress(OSError):
+                    os.rmdir(folder)
+        if any(group.exists() for group in left):
             time.sleep(0.05)
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Remove what campaigns left that were killed from outside: what is named after a process that is gone."""
-    places = [Path(tempfile.gettempdir()), *(_hierarchies() if os.geteuid() == 0 else [])]
-    for place in places:
-        for left in place.glob(f"{PREFIX}*"):
-            number = left.name.removeprefix(PREFIX).split("-")[0]
-            if number.isdecimal() and not Path(f"/proc/{number}").exists():
-                if (left / "cgroup.procs").exists():
-                    _remove_group(left)
-                else:
-                    shutil.rmtree(left, ignore_errors=True)
+    places = [Path(tempfile.gettempdir()), *(hierarchies() if os.geteuid() == 0 else [])]
+    left = [
+        path
+        for place in places
+        for path in place.glob(f"{PREFIX}*")
+        if (number := path.name.removeprefix(PREFIX).split("-")[0]).isdecimal() and not Path(f"/proc/{number}").exists()
+    ]
+    _remove_groups([path for path in left if (path / "cgroup.procs").exists()])
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)

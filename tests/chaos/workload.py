@@ -165,9 +165,9 @@ class Workload:
             return
         if asked.kind == "ticker":
             if chance.random() < 0.3:
-                asked.scheduled = None
+                asked.scheduled, asked.stop_asked = None, True
                 client.call("unschedule", job=asked.name)
-                asked.scheduled, asked.stop_asked = False, True
+                asked.scheduled = False
                 self.tally.did("calls")
             return
         if asked.paused is True or (asked.paused is False and chance.random() < 0.5):
