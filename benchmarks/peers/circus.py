@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.peers import cache
-from benchmarks.peers.driver import DRIVERS, Driver
-from benchmarks.peers.peer import ANSWER_SECONDS, Peer
+from benchmarks.peers.driver import DRIVERS, DrivenPeer, Driver
+from benchmarks.peers.peer import ANSWER_SECONDS
 
 VERSION = "0.19.0"
 
 
-class Circus(Peer):
+class Circus(DrivenPeer):
     """The daemon, without its statistics; the full state is names and states, for pids cost one call more each.
 
     It looks for ended programs every `check_delay` seconds. The 5 of its default would be what a crash costs; 0.1 is
@@ -55,19 +55,6 @@ class Circus(Peer):
 
     def processes(self) -> list[int]:
         return [self._daemon.pid]
-
-    def pids(self) -> dict[str, int]:
-        found: dict[str, int] = self._driver.ask("pids")
-        return found
-
-    def stop(self, name: str) -> None:
-        self._driver.ask("stop", name=name)
-
-    def begin(self, name: str) -> float:
-        return float(self._driver.ask("start", name=name))
-
-    def full_state(self) -> float:
-        return float(self._driver.ask("state"))
 
     def calls_a_second(self, clients: int, seconds: float) -> float:
         return float(self._driver.ask("calls", name="program-007", clients=clients, seconds=seconds))

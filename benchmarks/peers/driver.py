@@ -1,4 +1,5 @@
-"""A program that drives a supervisor from within that supervisor's own environment, asked in lines of JSON."""
+"""A program that drives a supervisor from within that supervisor's own environment, asked in lines of JSON, and what the
+peers that are driven so share."""
 
 import json
 import subprocess
@@ -6,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from benchmarks.peers.peer import Peer
 
 DRIVERS = Path(__file__).with_name("drivers")
 """Where these programs lie."""
@@ -40,3 +43,22 @@ class Driver:
             self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
+
+
+class DrivenPeer(Peer):
+    """A peer whose driver knows the operations pids, stop, start and state; `start` opens it."""
+
+    _driver: Driver
+
+    def pids(self) -> dict[str, int]:
+        found: dict[str, int] = self._driver.ask("pids")
+        return found
+
+    def stop(self, name: str) -> None:
+        self._driver.ask("stop", name=name)
+
+    def begin(self, name: str) -> float:
+        return float(self._driver.ask("start", name=name))
+
+    def full_state(self) -> float:
+        return float(self._driver.ask("state"))

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import cache
-from benchmarks.peers.driver import DRIVERS, Driver
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.driver import DRIVERS, DrivenPeer, Driver
 
 VERSION = "7.0.4"
 
 
-class Pm2(Peer):
+class Pm2(DrivenPeer):
     """The daemon; programs are run in fork mode without an interpreter."""
 
     name = "pm2"
@@ -39,19 +38,6 @@ class Pm2(Peer):
 
     def processes(self) -> list[int]:
         return [int((self.folder / "pm2.pid").read_text())]
-
-    def pids(self) -> dict[str, int]:
-        found: dict[str, int] = self._driver.ask("pids")
-        return found
-
-    def stop(self, name: str) -> None:
-        self._driver.ask("stop", name=name)
-
-    def begin(self, name: str) -> float:
-        return float(self._driver.ask("start", name=name))
-
-    def full_state(self) -> float:
-        return float(self._driver.ask("state"))
 
     def status_command(self) -> tuple[list[str], dict[str, str]]:
         return [shutil.which("node") or "node", str(self._package / "bin/pm2"), "jlist"], self._environment

@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.kernel = server.kernel
+        self.kernel: Any = server.kernel
         self.tasks: set[asyncio.Task[None]] = set()
         self.on_close: list[Callable[[], object]] = []
         self._reads: set[asyncio.Task[None]] = set()

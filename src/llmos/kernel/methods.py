@@ -183,44 +183,9 @@ def _learn(connection: "Connection", params: dict[str, Any]) -> Any:
     return connection.kernel.learning.start(connection.caller, _read(LearnParams, params, "learn.start").dev)
 
 
-def _learn_status(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "learn.status")
-    return connection.kernel.learning.status(connection.caller)
-
-
-def _learn_stop(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "learn.stop")
-    return connection.kernel.learning.stop(connection.caller)
-
-
-def _roll_back(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "learn.rollback")
-    return connection.kernel.learning.roll_back(connection.caller)
-
-
 def _forget(connection: "Connection", params: dict[str, Any]) -> Any:
     asked = _read(ForgetParams, params, "learn.forget")
     return connection.kernel.learning.forget(connection.caller, adapters=asked.adapters)
-
-
-def _scheduler_status(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "scheduler.status")
-    return connection.kernel.scheduling.status()
-
-
-def _scheduler_on(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "scheduler.on")
-    return connection.kernel.scheduling.on(connection.caller)
-
-
-def _scheduler_off(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "scheduler.off")
-    return connection.kernel.scheduling.off(connection.caller)
-
-
-def _status(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "daemon.status")
-    return asyncio.to_thread(connection.kernel.status)
 
 
 def _shutdown(connection: "Connection", params: dict[str, Any]) -> dict[str, Any]:
@@ -231,16 +196,20 @@ def _shutdown(connection: "Connection", params: dict[str, Any]) -> dict[str, Any
     return {"stopping": True}
 
 
-def _discover(connection: "Connection", params: dict[str, Any]) -> Any:
-    _read(NoParams, params, "rpc.discover")
-    return asyncio.to_thread(discover)
-
-
-def _doctor(connection: "Connection", params: dict[str, Any]) -> Any:
+def _doctor(connection: "Connection") -> Any:
     from llmos.kernel.doctor import examine
 
-    _read(NoParams, params, "doctor")
     return asyncio.to_thread(examine, connection.kernel)
+
+
+def _without_params(name: str, answer: Callable[["Connection"], Any]) -> dict[str, Method]:
+    """The method of a name that takes nothing."""
+
+    def method(connection: "Connection", params: dict[str, Any]) -> Any:
+        _read(NoParams, params, name)
+        return answer(connection)
+
+    return {name: method}
 
 
 METHODS: dict[str, Method] = {
@@ -253,17 +222,17 @@ METHODS: dict[str, Method] = {
     "logs.follow": _follow,
     "learn.feedback": _feedback,
     "learn.start": _learn,
-    "learn.status": _learn_status,
-    "learn.stop": _learn_stop,
-    "learn.rollback": _roll_back,
+    **_without_params("learn.status", lambda to: to.kernel.learning.status(to.caller)),
+    **_without_params("learn.stop", lambda to: to.kernel.learning.stop(to.caller)),
+    **_without_params("learn.rollback", lambda to: to.kernel.learning.roll_back(to.caller)),
     "learn.forget": _forget,
-    "scheduler.status": _scheduler_status,
-    "scheduler.on": _scheduler_on,
-    "scheduler.off": _scheduler_off,
-    "daemon.status": _status,
+    **_without_params("scheduler.status", lambda to: to.kernel.scheduling.status()),
+    **_without_params("scheduler.on", lambda to: to.kernel.scheduling.on(to.caller)),
+    **_without_params("scheduler.off", lambda to: to.kernel.scheduling.off(to.caller)),
+    **_without_params("daemon.status", lambda to: asyncio.to_thread(to.kernel.status)),
     "shutdown": _shutdown,
-    "rpc.discover": _discover,
-    "doctor": _doctor,
+    **_without_params("rpc.discover", lambda _: asyncio.to_thread(discover)),
+    **_without_params("doctor", _doctor),
     **{verb: _verb(syscall) for verb, syscall in SYSCALLS.items() if syscall.risk is not Risk.TALK},
 }
 assert METHODS.keys() >= PARAMS.keys()

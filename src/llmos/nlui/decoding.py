@@ -122,7 +122,7 @@ class LanguageModel:
         if not created:
             raise ModelError(f"no context of {context} tokens could be made for {path}; is there memory left?")
         self._context = created
-        self._adapters = [self._loaded(path) for path in (adapter,) if path]
+        self._adapters = [self._loaded(adapter)] if adapter else []
         self._learned = self._loaded(learned) if learned else None
         self._wears_learned = False
         self._put_on(self._adapters)

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from llmos.errors import LlmosError, NotFound, Unavailable
 from llmos.kernel.journal import Journal
-from llmos.machine import priority
 from llmos.machine.identity import Identity
 from llmos.scheduler.actuators.actuator import Change, Subject
 from llmos.scheduler.actuators.available import Actuators
@@ -127,12 +126,8 @@ class Changes:
                 if (held := self._held.get(each.key)) is not None:
                     intended[each.key] = replace(held, ours=[held.ours[-1], each.setting])
                     continue
-                before = self._actuators[each.lever].read(each.subject)
-                kept: dict[str, Any] = {"origins": {}}
-                if each.lever == "nice":
-                    kept = _niceness_kept(each.subject, before)
-                change = Change(each.lever, before, each.setting, each.subject.group, kept)
-                intended[each.key] = _Held(each.subject, change, [before, each.setting])
+                change = self._actuators[each.lever].foreseen(each.subject, each.setting)
+                intended[each.key] = _Held(each.subject, change, [change.before, each.setting])
             except LlmosError as error:
                 failed[each.key] = error.message
         return intended
@@ -176,12 +171,3 @@ def _joined(first: Change, then: Change) -> Change:
     """What puts both back: what was there before the first, and what only the second has found."""
     kept = {name: {**then.kept.get(name, {}), **found} for name, found in first.kept.items()}
     return replace(first, after=then.after, kept={**then.kept, **kept})
-
-
-def _niceness_kept(subject: Subject, before: int) -> dict[str, Any]:
-    sessions = {}
-    main = subject.processes[0]
-    if (autogroup := priority.autogroup_nice(main)) is not None:
-        sessions[main.as_text()] = autogroup
-    threads = {identity.as_text(): {str(identity.pid): before} for identity in subject.processes}
-    return {"threads": threads, "sessions": sessions}

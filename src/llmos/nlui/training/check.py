@@ -10,18 +10,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from llmos.errors import LlmosError
-from llmos.nlui import models
 from llmos.nlui.decoding import LanguageModel
 from llmos.nlui.plan_match import plan_matches
-from llmos.nlui.training import validation
-from llmos.nlui.training.batches import Pair, read_pairs
-from llmos.nlui.training.export import read_adapter
-from llmos.nlui.training.gguf_weights import read_weights
+from llmos.nlui.training import trained, validation
+from llmos.nlui.training.batches import Pair
 from llmos.nlui.training.network import Network
 from llmos.nlui.training.vocabulary import Vocabulary
 
@@ -72,17 +68,12 @@ def lead(network: Network, prompt: Sequence[int], ours: Sequence[int], theirs: S
 def main() -> int:
     """Compare on some pairs; the exit status is 1 when two plans part elsewhere than at a near tie."""
     parser = argparse.ArgumentParser(prog="llmos.nlui.training.check", description="Compare training and serving.")
-    parser.add_argument("adapter", type=Path)
-    parser.add_argument("pairs", type=Path, help="JSON lines of request and plan")
-    parser.add_argument("--base", default=models.DEFAULT, help="the model it was trained on, by name or path")
-    parser.add_argument("--count", type=int, default=200, help="requests to compare (%(default)s)")
+    trained.add_options(parser, count=200)
     options = parser.parse_args()
     try:
-        base = models.locate(options.base).path
-        vocabulary, weights = Vocabulary(base), read_weights(base)
-        pairs = validation.sample(read_pairs(options.pairs, vocabulary), options.count, seed=0)
-        network = Network(weights, read_adapter(options.adapter, weights))
-        results = compare(network, vocabulary, LanguageModel(base, adapter=options.adapter), pairs)
+        ours = trained.load(options)
+        served = LanguageModel(ours.base, adapter=options.adapter)
+        results = compare(ours.network, ours.vocabulary, served, ours.pairs)
     except LlmosError as error:
         print(f"check: {error.message}", file=sys.stderr)
         return error.exit_code

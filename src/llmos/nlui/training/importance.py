@@ -20,13 +20,9 @@ import numpy as np
 import torch
 
 from llmos.errors import LlmosError
-from llmos.nlui import models
-from llmos.nlui.training import validation
-from llmos.nlui.training.batches import Pair, collate, cut_batches, read_pairs
-from llmos.nlui.training.export import read_adapter
-from llmos.nlui.training.gguf_weights import read_weights
+from llmos.nlui.training import trained
+from llmos.nlui.training.batches import Pair, collate, cut_batches
 from llmos.nlui.training.network import Network
-from llmos.nlui.training.vocabulary import Vocabulary
 
 BATCH = 16
 
@@ -66,17 +62,12 @@ def write(sums: dict[str, tuple[torch.Tensor, int]], path: Path) -> None:
 def main() -> int:
     """Measure on some pairs."""
     parser = argparse.ArgumentParser(prog="llmos.nlui.training.importance", description="Measure what inputs matter.")
-    parser.add_argument("adapter", type=Path)
-    parser.add_argument("pairs", type=Path, help="JSON lines of request and plan")
+    trained.add_options(parser, count=256)
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--base", default=models.DEFAULT, help="the model it was trained on, by name or path")
-    parser.add_argument("--count", type=int, default=256, help="pairs to measure on (%(default)s)")
     options = parser.parse_args()
     try:
-        base = models.locate(options.base).path
-        vocabulary, weights = Vocabulary(base), read_weights(base)
-        pairs = validation.sample(read_pairs(options.pairs, vocabulary), options.count, seed=0)
-        write(measure(Network(weights, read_adapter(options.adapter, weights)), pairs), options.out)
+        ours = trained.load(options)
+        write(measure(ours.network, ours.pairs), options.out)
     except LlmosError as error:
         print(f"importance: {error.message}", file=sys.stderr)
         return error.exit_code

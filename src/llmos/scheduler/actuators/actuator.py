@@ -74,6 +74,13 @@ class Actuator(ABC, Generic[Setting]):
         :raises Unsupported: it does not work on this subject.
         """
 
+    def foreseen(self, subject: Subject, setting: Setting) -> Change:
+        """What `set` would return, as far as that can be known before anything is moved: for the journal.
+
+        :raises NotFound: none of its processes lives any more.
+        """
+        return Change(self.name, self.read(subject), setting, subject.group)
+
     @abstractmethod
     def undo(self, change: Change) -> None:
         """Put back what a change moved; what has ended meanwhile is left out.

@@ -4,9 +4,10 @@ A subject without a place in the controller's hierarchy is given one: its proces
 moved, and go back to where they were when it is undone.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from llmos.errors import NotFound, Unsupported
@@ -31,8 +32,9 @@ class GroupActuator(Actuator[Any]):
         self._lever = self._of(cgroups)
 
     @classmethod
+    @abstractmethod
     def _of(cls, cgroups: Cgroups) -> _Lever:
-        raise NotImplementedError
+        """What is moved, and how."""
 
     def probe(self) -> str:
         return self._cgroups.why_not(self._lever.controller)
@@ -56,6 +58,9 @@ class GroupActuator(Actuator[Any]):
             gather(self._cgroups, group, subject.processes, [self._lever.controller], origins)
             undo.pop_all()
         return Change(self.name, before, setting, group, {"origins": origins_as_json(origins)})
+
+    def foreseen(self, subject: Subject, setting: Any) -> Change:
+        return replace(super().foreseen(subject, setting), kept={"origins": {}})
 
     def undo(self, change: Change) -> None:
         assert change.group is not None  # as `set` made it

@@ -6,6 +6,7 @@ import struct
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,6 +49,11 @@ class ThreadActuator(Actuator[Any]):
                 identity.check()
                 return self._get(identity.pid)
         raise NotFound("none of the processes lives any more")
+
+    def foreseen(self, subject: Subject, setting: Any) -> Change:
+        change = super().foreseen(subject, setting)
+        threads = {identity.as_text(): {str(identity.pid): change.before} for identity in subject.processes}
+        return replace(change, kept={"threads": threads})
 
     def set(self, subject: Subject, setting: Any) -> Change:
         before = self.read(subject)
@@ -119,6 +125,13 @@ class Nice(ThreadActuator):
 
     name: ClassVar[str] = "nice"
     unit: ClassVar[str] = "-20 to 19"
+
+    def foreseen(self, subject: Subject, setting: int) -> Change:
+        change = super().foreseen(subject, setting)
+        main = subject.processes[0]
+        autogroup = priority.autogroup_nice(main)
+        change.kept["sessions"] = {} if autogroup is None else {main.as_text(): autogroup}
+        return change
 
     def set(self, subject: Subject, setting: int) -> Change:
         change = super().set(subject, setting)
