@@ -262,8 +262,8 @@ lines = st.one_of(
 )
 
 
-def test_2000_odd_messages_are_each_answered(daemon: Daemon) -> None:
-    connection = Raw(daemon)
+def test_2000_odd_messages_are_each_answered(llmosd: Daemon) -> None:
+    connection = Raw(llmosd)  # of its own: an undo by chance takes back whatever was done before
     sent = 0
 
     @settings(
@@ -291,7 +291,7 @@ def test_2000_odd_messages_are_each_answered(daemon: Daemon) -> None:
     probe()
     assert sent >= 2000
     connection.close()
-    with daemon.client() as client:
+    with llmosd.client() as client:
         assert client.call("jobs") == []
 
 

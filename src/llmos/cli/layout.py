@@ -118,22 +118,26 @@ def pairs(value: Mapping[str, Any]) -> Grid:
 
 def text_of(shown: Layout) -> Iterator[str]:
     """The lines of a layout as plain text, without the blanks that pad them."""
+    return (line.rstrip() for line in _lines(shown))
+
+
+def _lines(shown: Layout) -> Iterator[str]:
     match shown:
         case Words(text):
-            yield from (line.rstrip() for line in text.split("\n"))
+            yield from text.split("\n")
         case Stack(parts):
             for part in parts:
-                yield from text_of(part)
+                yield from _lines(part)
         case Grid([], _, _):
             yield ""
         case Grid(columns, rows, with_headings):
-            cells = [[list(text_of(each)) for each in row] for row in rows]
+            cells = [[list(_lines(each)) for each in row] for row in rows]
             if with_headings:
                 cells.insert(0, [[column.heading] for column in columns])
             widths = [max((_width(line) for row in cells for line in row[at]), default=0) for at in range(len(columns))]
             for row in cells:
                 for side_by_side in zip_longest(*row, fillvalue=""):
-                    yield _GAP.join(map(_padded, side_by_side, widths, columns)).rstrip()
+                    yield _GAP.join(map(_padded, side_by_side, widths, columns))
 
 
 def _padded(text: str, width: int, column: Column) -> str:
