@@ -35,6 +35,8 @@ def main() -> None:
             venv.create(VENV, with_pip=True, symlinks=True)
         pip_install()
         STAMP.write_text(wanted)
+    # what is started anew at each command and each crash is not to be compiled at each start
+    subprocess.run([VENV / "bin/python", "-m", "compileall", "-q", ROOT / "src/llmos"], check=True)
     subprocess.run([VENV / "bin/llmos", "model", "pull", MODEL], check=True)
 
 

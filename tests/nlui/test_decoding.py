@@ -8,6 +8,7 @@ import pytest
 
 from llmos.errors import ModelError, TimedOut
 from llmos.nlui.decoding import LanguageModel
+from llmos.nlui.grammar import build_grammar
 from llmos.nlui.vocabulary import Pieces
 from nlui.training_model import write_random_adapter, write_random_model
 
@@ -89,6 +90,18 @@ def test_prompt_prefix_is_reused_and_changes_nothing(model: LanguageModel, token
 def test_broken_grammar_is_an_error(model: LanguageModel, tokens: list[int]) -> None:
     with pytest.raises(ModelError, match="the grammar is not valid"):
         model.generate(tokens, "start: missing_rule")
+
+
+def test_grammar_of_a_long_command_in_a_long_request_does_not_give_out(model: LanguageModel) -> None:
+    command = "docker run --rm -it -v /var/sequences:/data -p 18326:80 --name build sbez-cc/nais8cw:latest"
+    request = f"每早7点05分自动 {command} 跑起来，节点 work37，name qhc2mzl_i，出错自动拉起，同时给我它最后五十五行日志，可以吗"
+    matcher = model.matcher(build_grammar(request))
+    pieces = "run| name|=q|hc2mzl_i| restart|=|on|-failure| at|=07:05| on|=|work|37| --| docker| run| --|rm| -|it| -|v"
+    for piece in f"{pieces}| /|var/sequences:/data| -|p| |1|8326:80| --|name| build| s|bez-".split("|"):
+        if piece in (" restart", " on"):
+            matcher.compute_bitmask()
+        matcher.compute_ff_tokens()
+        assert matcher.consume_tokens(model.tokenize(piece, special=False)), piece
 
 
 def test_prompt_longer_than_the_context(model: LanguageModel) -> None:

@@ -18,13 +18,15 @@ from llmos.nlui.fetch import fetch
 from llmos.nlui.models import HubFile, Model, partial_of
 
 BYTES = b"GGUF" + os.urandom(300_000)
+OWNER = f"someone{os.urandom(8).hex()}"
+"""Nobody else asks for what is this owner's, not even a client of another test whose port was this one before."""
 MODEL = Model(
     name="small",
     title="Small",
     size=len(BYTES),
     sha256=hashlib.sha256(BYTES).hexdigest(),
     licence="Apache-2.0",
-    hub=HubFile("someone/small", "small.gguf"),
+    hub=HubFile(f"{OWNER}/small", "small.gguf"),
 )
 
 
@@ -61,9 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         hub, asked_range = self.server, self.headers.get("Range")
-        if self.path.startswith(("/someone/", "/api/")):  # else a probe of another test, whose port was this one before
+        if OWNER in self.path:
             hub.asked.append((self.command, asked_range))
-        found = self.path == "/someone/small/resolve/main/small.gguf" and hub.status == 200
+        found = self.path == f"/{OWNER}/small/resolve/main/small.gguf" and hub.status == 200
         content = hub.content if found else b""
         start = int(match[1]) if (match := re.fullmatch(r"bytes=(\d+)-", asked_range or "")) else 0
         self.send_response((206 if start else 200) if found else (404 if hub.status == 200 else hub.status))
@@ -166,14 +168,15 @@ def test_full_disk_while_writing(hub: LocalHub, tmp_path: Path) -> None:
         import resource, sys
         sys.path.insert(0, sys.argv[1])
         from pathlib import Path
-        from test_fetch import MODEL, fetch
+        from test_fetch import MODEL, HubFile, fetch
         from dataclasses import replace
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        model = replace(MODEL, size=int(sys.argv[3]), sha256=sys.argv[4])
+        hub = HubFile(f"{sys.argv[5]}/small", "small.gguf")
+        model = replace(MODEL, size=int(sys.argv[3]), sha256=sys.argv[4], hub=hub)
         fetch(model, Path(sys.argv[2]), lambda done, total: None)
     """)
     done = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "m.gguf"), str(len(BYTES)), hub.etag],
+        [sys.executable, "-c", script, Path(__file__).parent, tmp_path / "m.gguf", str(len(BYTES)), hub.etag, OWNER],
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,7 @@ from llmos.errors import ModelError, TimedOut
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLParserLimits
 
 from llmos.nlui.vocabulary import Pieces, tokenizer
 
@@ -39,7 +39,15 @@ BATCH = 256
 CERTAIN = 0.9
 """Probability from which no runner-up is looked for."""
 
+_LIMITS = LLParserLimits(initial_lexer_fuel=10_000_000, step_lexer_fuel=2_000_000)
+"""Ten times llguidance's own: one mask of a long request with a long command in it takes more than those."""
+
 _DIGEST = hashlib.sha256().digest_size
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """What ended a matcher, without the state and the grammar that follow."""
+    return str(matcher.get_error()).partition("\n")[0]
 
 
 def usable_cores() -> int:
@@ -221,13 +229,11 @@ class LanguageModel:
             TimedOut: `given_up` said so.
         """
         self._wear(learned)
-        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0) if grammar else None
-        if matcher and matcher.is_error():
-            raise ModelError(f"the grammar is not valid: {matcher.get_error()}")
+        matcher = self.matcher(grammar) if grammar else None
         limit = min(max_tokens, self.context_size - len(prompt))
         self.check_room(len(prompt) + 1)
         if matcher and begun and not matcher.consume_tokens(list(begun)):
-            raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+            raise ModelError(f"the grammar broke off: {_reason(matcher)}")
         produced = [*begun, *self._forced(matcher)]
         result = Generation(tokens=produced, prompt=len(prompt), forced=len(produced))
         result.reused = self.prefill([*prompt, *produced], given_up=given_up)
@@ -237,7 +243,7 @@ class LanguageModel:
             if token in self._ends:
                 break
             if matcher and not matcher.consume_token(token):
-                raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+                raise ModelError(f"the grammar broke off: {_reason(matcher)}")
             forced = self._forced(matcher)[: limit - len(produced) - 1]
             result.free, result.forced = result.free + 1, result.forced + len(forced)
             produced += [token, *forced]
@@ -246,6 +252,17 @@ class LanguageModel:
             self._evaluate([token, *forced], given_up)
         result.text = self.text(produced)
         return result
+
+    def matcher(self, grammar: str) -> LLMatcher:
+        """What follows a grammar in llguidance's Lark dialect, over this model's vocabulary.
+
+        Raises:
+            ModelError: the grammar is not valid.
+        """
+        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise ModelError(f"the grammar is not valid: {_reason(matcher)}")
+        return matcher
 
     def save(self, path: Path) -> None:
         """Write the KV cache and its tokens to a file, all or nothing, with a checksum: llama.cpp's own reader ends
@@ -277,7 +294,7 @@ class LanguageModel:
         """What the grammar leaves no choice about, taken."""
         tokens = matcher.compute_ff_tokens() if matcher else []
         if matcher and tokens and not matcher.consume_tokens(tokens):
-            raise ModelError(f"the grammar broke off: {matcher.get_error()}")
+            raise ModelError(f"the grammar broke off: {_reason(matcher)}")
         return tokens
 
     def _choose(self, matcher: LLMatcher | None, position: int) -> tuple[int, Decision]:
@@ -293,7 +310,7 @@ class LanguageModel:
         if matcher is not None:
             mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._width]
             if matcher.is_error() or not mask.any():
-                raise ModelError(f"nothing in the grammar fits: {matcher.get_error()}")
+                raise ModelError(f"nothing in the grammar fits: {_reason(matcher)}")
             allowed = np.where(mask, logits, -np.inf)
             best = int(allowed.argmax())
             odds = np.exp(allowed - allowed[best])
