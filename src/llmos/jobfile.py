@@ -46,7 +46,7 @@ def _variable(name: str) -> str:
 class JobSpec(BaseModel):
     """One job as a file declares it: a call of `run`, and the variables of its environment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     run: Run
     env: dict[Annotated[str, AfterValidator(_variable)], Text] = {}

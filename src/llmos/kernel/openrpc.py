@@ -21,7 +21,7 @@ Allow = Literal["read", "change", "destroy"]
 class Params(BaseModel):
     """The named parameters of a method."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class NoParams(Params):

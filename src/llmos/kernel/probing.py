@@ -25,7 +25,7 @@ Exit = dict[str, Any]
 class Probe(BaseModel):
     """One way to look at a job; just one of its fields is given."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     exec: list[str] | None = Field(None, min_length=1, description="a command that ends with 0; it is no shell")
     tcp: int | str | None = Field(None, description="PORT or HOST:PORT that takes connections")

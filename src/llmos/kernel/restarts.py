@@ -14,7 +14,7 @@ from llmos.settings import JobSettings
 class RestartLimit(BaseModel):
     """How often a job may be restarted by itself within a time; one restart more, and it has failed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     restarts: int = Field(ge=1, le=1000)
     within: Span = "10m"

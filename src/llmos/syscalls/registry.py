@@ -167,7 +167,9 @@ class Syscall(BaseModel):
     Required fields without a key are positional; mark an optional positional with `positional()`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
 
     verb: ClassVar[str]
     risk: ClassVar[Risk]
