@@ -29,7 +29,7 @@ def main() -> None:
             llmos("ask", "how much memory is in use?")
             llmos("ask", f"run python3 -m http.server {port} as web", "--allow", "change")
             answer(port)
-            llmos("ask", f"make port {port} free again", "--allow", "destroy")
+            llmos("ask", f"free port {port}", "--allow", "destroy")
             gone(port)
         finally:
             subprocess.run([LLMOS, "down", "--jobs"], env=environment, check=True)
