@@ -7,7 +7,7 @@ HELDOUT ?= 200
 SEED ?= 1
 KILLS ?= 300
 
-.PHONY: install demo test test-systemd chaos check docs bench bench-sched-sim bench-peers eval-nl install-system uninstall-system clean
+.PHONY: install demo test test-systemd chaos check docs bench bench-sched-sim bench-sched-live bench-peers eval-nl install-system uninstall-system clean
 
 install:  ## .venv with llmos and all it needs, and the default model
 	@$(PYTHON) tools/install.py
@@ -38,6 +38,9 @@ bench: install  ## the figures of the README
 
 bench-sched-sim: install  ## policies of the scheduler in simulation; TRACES="FILE=PROCESSORS …", else generated ones
 	@$(BIN)/python -m benchmarks.sched_sim $(TRACES)
+
+bench-sched-live: install  ## real jobs by each policy, the kernel alone and static rules in turn; about 5 hours, ARGS="--runs 2 --seconds 30"
+	@$(BIN)/python -m benchmarks.sched_live $(ARGS)
 
 bench-peers: install  ## llmosd beside supervisord, circus and pm2, which it installs in the user's cache; about 15 minutes
 	@$(BIN)/python -m benchmarks.peers

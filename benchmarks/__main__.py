@@ -7,7 +7,16 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import api_calls, ask_seconds, idle_use, log_flood, memory_use, spawn_latency, telemetry_cost
+from benchmarks import (
+    api_calls,
+    ask_seconds,
+    idle_use,
+    log_flood,
+    memory_pressure,
+    memory_use,
+    spawn_latency,
+    telemetry_cost,
+)
 
 BENCHMARKS = {
     "spawn": spawn_latency.measure,
@@ -15,6 +24,7 @@ BENCHMARKS = {
     "memory": memory_use.measure,
     "idle": idle_use.measure,
     "telemetry": telemetry_cost.measure,
+    "pressure": memory_pressure.measure,
     "flood": log_flood.measure,
     "ask": ask_seconds.measure,
 }

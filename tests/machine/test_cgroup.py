@@ -126,6 +126,21 @@ def test_limits_are_set_read_and_lifted(cgroups: Cgroups, needs: Needs) -> None:
     assert cgroups.limits("web") == {"memory": None, "cpu": None}
 
 
+def test_all_groups_together_have_a_weight(cgroups: Cgroups, needs: Needs) -> None:
+    needs("cpu")
+    with pytest.raises(NotFound):
+        cgroups.set_common_weight(20)
+    cgroups.create("web", ["cpu"])
+    above = cgroups.directory("web", "cpu").parent
+    shares = cgroups.means("cpu") == "cgroup v1"
+    for weight in (20, 300):
+        cgroups.set_common_weight(weight)
+        assert (
+            round(int((above / ("cpu.shares" if shares else "cpu.weight")).read_text()) / (10.24 if shares else 1))
+            == weight
+        )
+
+
 def test_numbers_that_are_no_limits_are_refused(cgroups: Cgroups, needs: Needs) -> None:
     needs("cpu")
     cgroups.create("web", ["cpu"])

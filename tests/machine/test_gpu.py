@@ -26,23 +26,34 @@ class FakeNvml:
     NVML_TEMPERATURE_GPU = 0
     NVMLError = NVMLError
     NVMLError_NotSupported = NVMLError_NotSupported
+    NVMLError_FunctionNotFound = type("NVMLError_FunctionNotFound", (NVMLError,), {})
     NVMLError_NotFound = type("NVMLError_NotFound", (NVMLError,), {})
     NVMLError_NoPermission = type("NVMLError_NoPermission", (NVMLError,), {})
+    NVMLError_GpuIsLost = type("NVMLError_GpuIsLost", (NVMLError,), {})
 
     def __init__(self, count: int = 2, broken: bool = False) -> None:
         self.count = count
         self.broken = broken
         self.started = 0
+        self.lost: set[int] = set()
+        self.sick: set[int] = set()
 
     def nvmlInit(self) -> None:
         self.started += 1
         if self.broken:
             raise NVMLError("Driver Not Loaded")
 
+    def nvmlShutdown(self) -> None:
+        self.started -= 1
+
     def nvmlDeviceGetCount(self) -> int:
+        if self.broken:
+            raise NVMLError("Driver Not Loaded")
         return self.count
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        if index in self.lost:
+            raise self.NVMLError_GpuIsLost("GPU is lost")
         return index
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:
@@ -52,6 +63,8 @@ class FakeNvml:
         return b"Old Card" if handle else "New Card"
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        if handle in self.sick:
+            raise NVMLError("Unknown Error")
         return SimpleNamespace(total=8 * GIB, used=handle * GIB)
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
@@ -91,10 +104,49 @@ def test_memory_by_process_counts_each_card_once() -> None:
     assert Gpus(FakeNvml()).memory_by_process() == {10: 2 * GIB, 20: 0, 21: 0}
 
 
+def test_memory_by_card() -> None:
+    assert Gpus(FakeNvml()).memory_by_card() == {"GPU-0": {10: GIB, 20: 0}, "GPU-1": {10: GIB, 21: 0}}
+
+
+def test_cards_that_cannot_be_read_are_left_out() -> None:
+    nvml = FakeNvml(count=3)
+    gpus = Gpus(nvml)
+    nvml.lost, nvml.sick = {0}, {1}
+    assert [(card.index, card.uuid) for card in gpus.probe()] == [(2, "GPU-2")]
+    assert list(gpus.memory_by_card()) == ["GPU-1", "GPU-2"]
+    nvml.sick = {1, 2}
+    with pytest.raises(Unsupported, match="Unknown Error"):
+        gpus.probe()
+    nvml.lost = {0, 1, 2}
+    with pytest.raises(Unsupported, match="has lost its GPUs"):
+        gpus.probe()
+
+
+def test_nvml_is_started_anew_after_a_failure_midway() -> None:
+    nvml = FakeNvml()
+    gpus = Gpus(nvml)
+    gpus.probe()
+    nvml.broken = True
+    with pytest.raises(Unsupported, match="Driver Not Loaded"):
+        gpus.probe()
+    assert nvml.started == 0
+    nvml.broken = False
+    assert len(gpus.probe()) == 2 and nvml.started == 1
+
+
 def test_percent_by_process_is_the_latest_sample() -> None:
     gpus = Gpus(FakeNvml())
     assert gpus.percent_by_process() == {10: 70.0, 20: 30.0}
     assert gpus.percent_by_process(since_microseconds=2) == {}
+
+
+def test_what_an_old_driver_does_not_know_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: int) -> None:
+        raise FakeNvml.NVMLError_FunctionNotFound("Function Not Found")
+
+    nvml = FakeNvml()
+    monkeypatch.setattr(nvml, "nvmlDeviceGetProcessUtilization", unknown)
+    assert Gpus(nvml).percent_by_process() == {}
 
 
 def test_nvml_starts_once_and_again_after_a_failure() -> None:

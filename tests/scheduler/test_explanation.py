@@ -54,6 +54,31 @@ def test_a_place_says_what_was_seen_expected_and_bounded_and_what_the_other_woul
     )
 
 
+def test_the_sentence_names_what_moved_the_prediction_most() -> None:
+    parts = [
+        {"input": "last run", "factor": 0.4, "says": "the last run took 3.0 s"},
+        {"input": "runs of the program", "factor": 2.0, "says": "the 14 earlier runs of make took 40.0 s"},
+    ]
+    body = {
+        **PLACED,
+        "policy": "learned",
+        "predicted": {**PLACED["predicted"], "by": "network"},
+        "contributions": {"median": 50.0, "of_any_job": 5.0, "inputs": parts},
+    }
+    words = explain([event("placed", body)])
+    assert "by the network it still needs 4.0 s of it" in words
+    assert ", mostly because the 14 earlier runs of make took 40.0 s;" in words
+    shorter = {**body, "contributions": {"median": 1.0, "of_any_job": 5.0, "inputs": parts}}
+    assert "mostly because the last run took 3.0 s" in explain([event("placed", shorter)])
+    same = {**body, "contributions": {"median": 5.1, "of_any_job": 5.0, "inputs": parts}}
+    assert "about what any job would" in explain([event("placed", same)])
+    stands_in = {
+        **PLACED,
+        "stands_in": "over the last 64 runs the learned policy would have done 12% worse than hybrid",
+    }
+    assert explain([event("placed", stands_in)]).endswith("The policy is hybrid, for " + stands_in["stands_in"] + ".")
+
+
 @pytest.mark.parametrize("kind", ["put_back", "respected", "restored", "held", "let_go"])
 def test_every_other_act_gives_its_reason(kind: str) -> None:
     assert "because so" in explain([event("placed", PLACED), event(kind, {"reason": "because so"})])
@@ -61,9 +86,10 @@ def test_every_other_act_gives_its_reason(kind: str) -> None:
 
 def test_the_outcome_is_told_and_what_is_not_the_scheduler_s_is_not() -> None:
     body = {"runtime": 40.0, "cpu_seconds": 10.0, "slowdown": 4.0, "times_behind": 2}
-    assert "2 times: it took 40.0 s for 10.0 s of processor time, a slowdown of 4.00" in explain(
-        [event("outcome", body)]
-    )
+    took = "2 times: it took 40.0 s for 10.0 s of processor time, a slowdown of 4.00"
+    assert f"{took}." in explain([event("outcome", body)])
+    foreseen = {**body, "predicted": PLACED["predicted"]}
+    assert f"{took}; 4.0 s had been expected." in explain([event("outcome", foreseen)])
     assert explain([{"kind": "job.running", "at": 0.0, "body": {}}]) == ""
 
 
@@ -90,13 +116,18 @@ def test_every_policy_ranks_what_lives(policy: str) -> None:
     found = ranking.order({1: 25.0, 2: 500.0, 9: 1.0})
     assert set(found) == {1, 2} and found[1].rank < found[2].rank and found[1].review > 0
     expected = found[1].expected
-    assert expected is not None and (expected.low, expected.high, expected.runs) == (5.0, 15.0, 2)
-    assert found[2].expected is None
+    assert expected is not None
+    if policy == "learned":
+        assert 0 < expected.low < expected.middle < expected.high and (expected.runs, expected.by) == (4, "network")
+    else:
+        assert (expected.low, expected.high, expected.runs, expected.by) == (5.0, 15.0, 2, "runs")
+        assert found[2].expected is None
     ranking.came(3, job(3))
     ranking.ended(1, 60.0)
     ranking.ended(2, None)
     later = ranking.order({3: 50.0})[3].expected
-    assert later is not None and (later.middle, later.runs) == (10.0, 1)
+    assert later is not None and (policy == "learned" or (later.middle, later.runs) == (10.0, 1))
+    assert (ranking.contributions(3, 50.0) is not None) == (policy == "learned")
 
 
 def test_a_policy_is_begun_anew_before_what_it_holds_piles_up(monkeypatch: pytest.MonkeyPatch) -> None:

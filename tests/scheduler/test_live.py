@@ -81,6 +81,7 @@ def test_some_are_put_behind_while_processors_are_short_and_everything_is_put_ba
         assert isinstance(found, list)
         slow = found[0]
         assert group_of(pids[slow]).endswith(f"{slow}.group")
+        eventually(lambda: all(group_of(pid) != origin for pid in pids.values()))  # they give way together
         placed = next(
             event
             for event in reversed(client.call("why", target=slow)["events"])
@@ -91,6 +92,10 @@ def test_some_are_put_behind_while_processors_are_short_and_everything_is_put_ba
         assert body["seen"]["wanting"] >= 2 and body["rules"] and body["predicted"] is None
         sentence = client.call("why", target=slow)["sentence"]
         assert "scheduler" in sentence and "processor" in sentence
+        pids["late"] = burn(client, "late")["pid"]
+        assert group_of(pids["late"]).endswith("late.group")  # who comes while processors are short is born there
+        pids["mine"] = burn(client, "mine", nice=3)["pid"]
+        assert group_of(pids["mine"]) == origin
         assert client.call("scheduler.off")["on"] is False
         assert {group_of(pid) for pid in pids.values()} == {origin}
         assert client.call("scheduler.on")["on"] is True
@@ -101,6 +106,7 @@ def test_what_was_changed_is_put_back_after_a_crash(quick: Daemon, eventually: E
         origin = group_of(os.getpid())
         pids = burners(client)
         eventually(lambda: behind(client))
+        pids["late"] = burn(client, "late")["pid"]
     quick.kill()
     assert any(group_of(pid) != origin for pid in pids.values())
     (quick.folder / "llmosd.toml").write_text("[scheduler]\nenabled = false\n")

@@ -38,7 +38,10 @@ def test_the_last_of_those_that_grow_is_held_when_memory_runs_short() -> None:
     assert guard.decide(users, left(500), 0.0, 0.0) is None
     act = guard.decide(users, left(100), 0.0, 10.0)
     assert act is not None and (act.key, act.hold) == ("b", True) and "10%" in act.reason
-    assert guard.decide(users, left(100), 0.0, 11.0) is None  # what was done is to show first
+    users[1] = user("b", 2, since=10.0)
+    act = guard.decide(users, left(100), 0.0, 10.0)  # what still grows would use it up in 4 s
+    assert act is not None and (act.key, act.hold) == ("a", True)
+    assert guard.decide(users, left(200), 0.0, 11.0) is None  # what was done is to show first
 
 
 def test_memory_that_is_waited_for_is_short_and_little_left_is_not_where_nothing_grows() -> None:

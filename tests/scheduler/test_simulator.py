@@ -108,3 +108,20 @@ def test_runs_of_a_window_leave_what_was_known() -> None:
     within.note(Job(2, 0, 7, user="a", program="p"))
     assert list(within.of(Job(3, 0, 1, user="a", program="p"))) == [5, 7]
     assert list(known.of(Job(3, 0, 1, user="a", program="p"))) == [5]
+
+
+def test_jobs_of_more_than_four_weeks_do_not_wake_the_learned_policy_all_the_time() -> None:
+    policy = POLICIES["learned"]
+    assert policy is not None
+    ranked = policy(Knowledge())
+    ranked.submitted(0, Job(0, 0.0, 40 * 86400.0, 1, "u", "p"), 0.0)
+    assert ranked.rank(0, 29 * 86400.0, 0.0)[1] > 86400.0
+
+
+def test_a_job_of_which_nothing_is_known_is_ranked_by_its_service_too() -> None:
+    policy = POLICIES["learned"]
+    assert policy is not None
+    ranked = policy(Knowledge())
+    for position in range(2):
+        ranked.submitted(position, Job(position, 0.0, 100.0), 0.0)
+    assert ranked.rank(0, 0.0, 0.0)[0] < ranked.rank(1, 500.0, 0.0)[0]

@@ -7,6 +7,7 @@ import pytest
 from llmos.scheduler import generators
 from llmos.scheduler.history import INPUTS
 from llmos.scheduler.train import main
+from llmos.scheduler.training.backpropagation import _gradients, fit, loss, untrained
 from llmos.scheduler.training.samples import samples, without
 from llmos.scheduler.workload import Job
 from swf_text import write_swf
@@ -33,7 +34,6 @@ def test_what_is_left_out() -> None:
 def test_trains_a_network_and_writes_its_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch", reason="PyTorch comes with the extra train")
     from llmos.scheduler.hazard import HazardNetwork, shipped
 
     monkeypatch.setattr("llmos.scheduler.train._GENERATED", 60)
@@ -45,6 +45,34 @@ def test_trains_a_network_and_writes_its_card(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["epoch"] == 1
     network = HazardNetwork.read(str(tmp_path / "out" / "hazard.npz"))
     assert network(np.zeros((3, INPUTS), np.float32)).shape == shipped()(np.zeros((3, INPUTS), np.float32)).shape
+
+
+def test_gradients_are_those_of_the_loss() -> None:
+    draw = np.random.default_rng(1)
+    layers = [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in untrained(1)]
+    inputs, ended = draw.normal(size=(20, INPUTS)), draw.integers(0, 2, 20).astype(float)
+    weights = draw.uniform(0.5, 2.0, 20)
+    _, gradients = _gradients(layers, inputs, ended, weights)  # type: ignore[arg-type]  # finer than it is used
+    for number, array in enumerate([array for layer in layers for array in layer]):
+        at = tuple(draw.integers(0, size) for size in array.shape)
+        array[at] += 1e-5
+        more, _ = _gradients(layers, inputs, ended, weights)  # type: ignore[arg-type]
+        array[at] -= 2e-5
+        less, _ = _gradients(layers, inputs, ended, weights)  # type: ignore[arg-type]
+        array[at] += 1e-5
+        assert gradients[number][at] == pytest.approx((more - less) / 2e-5, rel=1e-2, abs=1e-6)
+
+
+def test_fitting_lowers_the_loss_and_an_anchor_keeps_the_weights_near() -> None:
+    data = [samples(generators.draw("bursts", 300, 1), share=0.5, seed=1)]
+    begun, moved = untrained(1), []
+    for anchor in (0.0, 500.0):
+        layers = [(weight.copy(), bias.copy()) for weight, bias in begun]
+        losses = [step["loss"] for step in fit(layers, data, epochs=4, minutes=1, seed=1, anchor=anchor)]
+        assert losses[-1] < losses[0] and loss(layers, data) < loss(begun, data)
+        moved.append(sum(float(np.abs(now[0] - then[0]).sum()) for now, then in zip(layers, begun, strict=True)))
+    assert moved[1] < moved[0]
+    assert len(list(fit(layers, data, epochs=4, minutes=0, seed=1))) == 1  # the time is up
 
 
 def test_says_which_trace_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

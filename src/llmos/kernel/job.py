@@ -18,7 +18,7 @@ from llmos.plan import values
 MAX_RECENT_EXITS = 10
 _RARE = {
     "ready", "health", "restart_limit", "restart_on", "restart_prevent", "success_exit", "nice", "umask", "env_files",
-    "stop_signal", "stop_timeout", "missed", "overlap", "output", "stderr",
+    "stop_signal", "stop_timeout", "missed", "overlap", "output", "stderr", "cards",
 }  # fmt: skip
 """What few jobs have, and callers see only of those."""
 _INTERPRETERS = {"python", "node", "ruby", "perl", "bash", "sh", "zsh", "java", "php", "deno", "bun", "env", "sudo"}
@@ -97,6 +97,10 @@ class Job:
     retry_at: float | None = None
     """When it is tried again, in back-off."""
     paused: dict[str, Any] | None = None
+    cards: list[str] = field(default_factory=list)
+    """The GPUs that it holds, by UUID."""
+    gpu_since: float | None = None
+    """Since when it waits for GPUs."""
     held: dict[str, Any] | None = None
     """What lifting its limits needs where no control group keeps them: `limits.Held`."""
     recent: list[dict[str, Any]] = field(default_factory=list)

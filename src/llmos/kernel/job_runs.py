@@ -31,6 +31,7 @@ from llmos.kernel.timers import Timers
 from llmos.machine.clocks import BOOT, MONOTONIC
 from llmos.machine.identity import boot_id
 from llmos.plan import values
+from llmos.scheduler.gpu.queue import GpuQueue
 from llmos.settings import JobSettings
 
 log = logging.getLogger("llmos.supervisor")
@@ -60,6 +61,13 @@ class JobRuns(ScheduledJobs):
         self._reaper = reaper
         self._confinement = confinement
         self._logs = logs
+        self.gpus = GpuQueue(
+            self.jobs,
+            journal,
+            confinement.members,
+            self._start_by_itself,
+            lambda job, why: self._move(job, Move.WAIT, why),
+        )
         self._prober = Prober(reaper, confinement)
         self._readiness = Readiness(self._prober, reaper, logs)
         self._retries = Timers(MONOTONIC)
@@ -75,9 +83,10 @@ class JobRuns(ScheduledJobs):
         self._taking = asyncio.Lock()
 
     async def start(self, job: Job, reason: str, among: Collection[str] = ()) -> None:
-        """Start a job that has no process; it waits where one that it comes after is to be ready first.
+        """Start a job that has no process; it waits where one that it comes after is to be ready first, or for GPUs.
 
-        Of `among`, which are started with it, it also waits for those that are to end.
+        One that waits for GPUs already gets those that no job holds, however full their memory is. Of `among`, which are
+        started with it, it also waits for those that are to end.
 
         :raises Conflict: it has one.
         :raises LlmosError: its process cannot be started; the job is then failed.
@@ -87,6 +96,7 @@ class JobRuns(ScheduledJobs):
         self._retries.cancel(job.name)
         job.retry_at = None
         if unmet := ordering.holding_back(self.jobs, job, among):
+            job.gpu_since = None
             self._move(job, Move.WAIT, f"until {ordering.in_words(unmet)}")
             return
         if job.state in (State.STOPPED, State.FAILED, State.SCHEDULED):
@@ -96,6 +106,14 @@ class JobRuns(ScheduledJobs):
         self._set_state(job, state, reason)
         self._runs[run] = job
         try:
+            if job.gpu is not None and not job.cards and (awaited := await self.gpus.ask(job)):
+                self._runs.pop(run, None)
+                job.run = None
+                if job.state is State.STARTING:
+                    self._move(job, Move.WAIT, awaited)
+                else:  # a stop came meanwhile
+                    self._settle(job, well=True, reason=job.reason, retry=False)
+                return
             spawned = await self._spawn(job)
         except Exception as error:
             if isinstance(error, Unavailable | TimedOut) and "stage" not in error.data:
@@ -222,6 +240,7 @@ class JobRuns(ScheduledJobs):
         job.started_at = entry.started_at
         self._runs[entry.run] = self._pids[entry.pid] = job
         job.log_from, job.oom_kills = label.get("log_from", []), label.get("oom_kills", 0)
+        job.cards = label.get("cards", [])
         job.machine_oom_kills = label.get("machine_oom_kills", 0)
         if job.state not in (State.RUNNING, State.PAUSED, State.STOPPING):
             self._set_state(job, State.RUNNING if job.ready is None else State.STARTING, "found running")
@@ -344,7 +363,7 @@ class JobRuns(ScheduledJobs):
         if not asked and exit_record["at"] <= until:
             asked = signalled
         given_up = self._given_up.pop(run, None)
-        job.exited({"run": run, **exit_record})
+        job.exited({"run": run, **exit_record, **self.gpus.used(job)})
         self._logs.ended(job)
         well, how = job.ended_well(), job.ended_how()
         if asked:
@@ -365,6 +384,10 @@ class JobRuns(ScheduledJobs):
         reason = "the machine was restarted" if job.boot != boot_id() else "its end was seen by nobody"
         if job.state is State.STARTING and job.pid is None:
             reason = unborn
+            if job.gpu_since is not None:  # it had been told to wait for GPUs, and still does
+                job.run = None
+                self._move(job, Move.WAIT, f"waits for a GPU: {unborn}")
+                return
         job.exited({"run": job.run, "code": None, "signal": None, "at": time.time(), "unknown": True})
         self._settle(job, well=False, reason=reason, retry=job.restart != "never")
 
@@ -407,7 +430,9 @@ class JobRuns(ScheduledJobs):
             self._reconsider(waiting)
 
     def _reconsider(self, job: Job) -> None:
-        """Start a waiting job that has nothing left to wait for; it fails where that has failed."""
+        """Start a waiting job that has nothing left to wait for but GPUs; it fails where that has failed."""
+        if job.gpu_since is not None:
+            return
         awaited = ordering.awaited(self.jobs, job)
         if failed := next((other for other in awaited if other.state is State.FAILED), None):
             self._move(job, Move.BROKE, f"{failed.name}, which it waited for, failed: {failed.reason}")
@@ -424,6 +449,9 @@ class JobRuns(ScheduledJobs):
 
         if not self._ending:
             self._spawn_task(begin())
+
+    def _cards_came_free(self) -> None:
+        self.gpus.came_free()
 
     def _start_anew(self, job: Job, reason: str) -> None:
         self._spawn_task(self.stop(job, reason=reason, again=True))

@@ -103,6 +103,9 @@ class JobTable:
     def _move(self, job: Job, move: Move, reason: str) -> None:
         self._set_state(job, self._next(job, move), reason)
 
+    def _cards_came_free(self) -> None:
+        """Who gives out GPUs looks who waits for them."""
+
     def _release_waiters(self, job: Job) -> None:
         for waiter in self._waiters.pop(job.name, []):
             if not waiter.done():
@@ -114,6 +117,11 @@ class JobTable:
             self._waits_no_more(job)
         if state is State.WAITING:
             self._waits(job)
+        elif state is not State.STARTING:
+            job.gpu_since = None
+        if job.cards and state not in ALIVE:
+            job.cards = []
+            self._cards_came_free()
         self._note(job, str(state), {"from": str(was), "to": str(state), "reason": reason})
         if state in (State.STOPPED, State.FAILED, State.BACKOFF):
             self._release_waiters(job)

@@ -134,7 +134,7 @@ class Learning:
         async with self._turn:
             count = await asyncio.to_thread(self._feedback.forget, lambda record: owner or record["uid"] == caller.uid)
             if adapters:
-                await asyncio.to_thread(adoption.forget, self._state_dir)
+                await asyncio.to_thread(adoption.generations(self._state_dir).forget)
                 await self._changed("forgotten", caller.uid, None)
         return {"forgotten": count, "adapters": adapters}
 
@@ -161,8 +161,9 @@ class Learning:
                     f"learning needs {module}; install it with: {sys.executable} -m pip install 'llmos[train]'"
                 )
         require_corrections(read_lessons(self._feedback.records()))
-        adoption.remove_unused(self._state_dir)
-        return adoption.new_folder(self._state_dir)
+        adapters = adoption.generations(self._state_dir)
+        adapters.remove_unused()
+        return adapters.new_folder()
 
     def _status(self, caller: Caller) -> dict[str, Any]:
         records = self._feedback.records()
@@ -175,14 +176,14 @@ class Learning:
             "lessons": len(read_lessons(mine)),
             "job": str(job.state) if job else None,
             "adapters": self._adapters(now),
-            "last": _read(adoption.home(self._state_dir) / _LAST),
+            "last": _read(adoption.generations(self._state_dir).home / _LAST),
         }
 
     def _adapters(self, now: adoption.Adopted | None) -> list[dict[str, Any]]:
         """The adapter in use and the one before it, with their figures as they were measured side by side."""
         if now is None:
             return [{"adapter": _name(None), "use": "now"}]
-        learned, before = now.card["learned"], adoption.in_use(self._state_dir)[1:]
+        learned, before = now.card["learned"], adoption.generations(self._state_dir).in_use()[1:]
         return [
             {"adapter": _name(now.number), "use": "now", **_figures(learned, "after")},
             {"adapter": _name(before[0] if before else None), "use": "before", **_figures(learned, "before")},
@@ -205,7 +206,7 @@ class Learning:
 
     def _judged(self, folder: Path) -> adoption.Adopted | None:
         """The adapter that the job made, put to use where its result says so; else its folder is removed."""
-        if folder.parent != adoption.home(self._state_dir).absolute():
+        if folder.parent != adoption.generations(self._state_dir).home.absolute():
             return None
         result = _read(folder / adoption.RESULT)
         if result is not None:

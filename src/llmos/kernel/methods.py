@@ -229,6 +229,8 @@ METHODS: dict[str, Method] = {
     **_without_params("scheduler.status", lambda to: to.kernel.scheduling.status()),
     **_without_params("scheduler.on", lambda to: to.kernel.scheduling.on(to.caller)),
     **_without_params("scheduler.off", lambda to: to.kernel.scheduling.off(to.caller)),
+    **_without_params("scheduler.train", lambda to: to.kernel.scheduling.train(to.caller)),
+    **_without_params("scheduler.rollback", lambda to: to.kernel.scheduling.roll_back(to.caller)),
     **_without_params("daemon.status", lambda to: asyncio.to_thread(to.kernel.status)),
     "shutdown": _shutdown,
     **_without_params("rpc.discover", lambda _: asyncio.to_thread(discover)),

@@ -173,6 +173,8 @@ METHODS: dict[str, Method] = {
     ),
     "scheduler.on": Method(NoParams, "Let the scheduler act, now and at later starts", {"type": "object"}),
     "scheduler.off": Method(NoParams, "Put back all that the scheduler changed, and end it", {"type": "object"}),
+    "scheduler.train": Method(NoParams, "Start the job that adapts the learned policy to past runs", "JobInfo"),
+    "scheduler.rollback": Method(NoParams, "Go back to the weights that were in use before", {"type": "object"}),
     "daemon.status": Method(NoParams, "State of the daemon, its reaper and its model", {"type": "object"}),
     "shutdown": Method(
         ShutdownParams, "Stop the daemon; its jobs run on unless they are to end too", {"type": "object"}

@@ -121,7 +121,7 @@ class ScheduledJobs(JobTable):
                 self._move(job, Move.STOP, came)
             else:
                 self._note(job, "missed", {"at": at, "reason": came})
-        elif job.state in AT_REST:
+        elif job.state in AT_REST and job.gpu_since is None:
             self._start_by_itself(job, f"{came}, so it comes now" if missed else "its time has come")
         elif job.overlap == "replace":
             self._note(job, "replaced", {"reason": "its time has come again"})

@@ -15,11 +15,11 @@
     BROKE     starting, running, paused, waiting ──▶ failed; stopping ──▶ stopped
     RETRY     starting, running, paused ──▶ backoff
     SCHEDULE  scheduled, waiting, stopped, failed ──▶ scheduled
-    WAIT      scheduled, waiting, stopped, failed, backoff ──▶ waiting
+    WAIT      scheduled, waiting, stopped, failed, backoff, starting ──▶ waiting
 
-At rest are scheduled, waiting, stopped and failed: no process, and none will come by itself but by its timer or
-dependency. `START` leads to starting from every state without a process. A job that says how it is found ready stays
-starting until `READY`, with a process; any other is running once it is `SPAWNED`.
+At rest are scheduled, waiting, stopped and failed: no process, and none will come by itself but by its timer, its
+dependency or a GPU that comes free. `START` leads to starting from every state without a process. A job that says how it
+is found ready stays starting until `READY`, with a process; any other is running once it is `SPAWNED`.
 """
 
 from enum import StrEnum
@@ -80,7 +80,7 @@ _MOVES: dict[Move, dict[State, State]] = {
     Move.BROKE: {**dict.fromkeys([*ALIVE, State.WAITING], State.FAILED), State.STOPPING: State.STOPPED},
     Move.RETRY: dict.fromkeys([State.STARTING, State.RUNNING, State.PAUSED], State.BACKOFF),
     Move.SCHEDULE: dict.fromkeys(AT_REST, State.SCHEDULED),
-    Move.WAIT: dict.fromkeys([*AT_REST, State.BACKOFF], State.WAITING),
+    Move.WAIT: dict.fromkeys([*AT_REST, State.BACKOFF, State.STARTING], State.WAITING),
 }
 
 

@@ -180,6 +180,7 @@ class Supervisor(JobRuns):
         for name, record in (await self._journal.jobs()).items():
             job = self.jobs[name] = Job.from_record(record)
             if job.state is State.WAITING:
+                job.cards = []
                 self._waits(job)
         entries = sorted(await self._reaper.list(), key=lambda entry: entry.started_at)
         runs = {entry.run for entry in entries}
@@ -197,6 +198,7 @@ class Supervisor(JobRuns):
         for job in list(self.jobs.values()):
             if job.state is State.WAITING:
                 self._reconsider(job)
+        self.gpus.came_free()
         self._restoring = False
         told, self._early = self._early, {}
         for run, exit_record in told.items():
@@ -220,6 +222,7 @@ class Supervisor(JobRuns):
         self._ending = True
         self._close_schedules()
         self._retries.close()
+        await self.gpus.close()
         alive = [job for job in self.jobs.values() if job.state in ALIVE]
         try:
             await self.stop_each(alive, reason="llmosd was shut down with its jobs")
@@ -234,5 +237,6 @@ class Supervisor(JobRuns):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gpus.close()
         await self._prober.close()
         await self.flush()

@@ -271,13 +271,8 @@ class Cgroups:
         """What `set_weight` sets, 100 in a new group."""
         return self._weight(self.directory(name, "cpu"))
 
-    def common_weight(self) -> int:
-        """What all groups of ours together weigh against what is outside of them; 100 where there is none."""
-        parent = self.directory("any", "cpu").parent
-        return self._weight(parent) if parent.is_dir() else 100
-
     def set_common_weight(self, weight: int) -> None:
-        """Set that. Raises NotFound where there is no group of ours."""
+        """What all groups of ours together weigh against what is outside of them. Raises NotFound where there is none."""
         self._put_weight(self.directory("any", "cpu").parent, weight)
 
     def set_memory_high(self, name: str, limit: int | None) -> None:

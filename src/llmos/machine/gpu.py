@@ -10,7 +10,7 @@ import importlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,21 @@ class Gpus:
         self._lock = threading.Lock()
 
     def probe(self) -> list[Card]:
-        """Every card, by index.
+        """Every card that can be read, by index; one that has fallen off the bus is none.
 
         Raises:
             Unsupported: no NVML, or no card.
         """
+        cards, problem = [], None
         with self._reading() as handles:
-            return [self._card(index, handle) for index, handle in enumerate(handles)]
+            for index, handle in handles.items():
+                try:
+                    cards.append(self._card(index, handle))
+                except self._nvml.NVMLError as error:
+                    problem = error
+            if problem is not None and not cards:
+                raise problem
+        return cards
 
     def memory_by_process(self) -> dict[int, int]:
         """Bytes of GPU memory, over all cards, by pid. A process in another pid namespace has that namespace's number.
@@ -56,17 +64,29 @@ class Gpus:
             Unsupported: no NVML, or no card.
         """
         total: Counter[int] = Counter()
+        for held in self.memory_by_card().values():
+            total.update(held)
+        return dict(total)
+
+    def memory_by_card(self) -> dict[str, dict[int, int]]:
+        """Bytes of GPU memory by pid, of each card by its UUID.
+
+        Raises:
+            Unsupported: no NVML, or no card.
+        """
+        found: dict[str, dict[int, int]] = {}
         with self._reading() as handles:
             listings = self._nvml.nvmlDeviceGetComputeRunningProcesses, self._nvml.nvmlDeviceGetGraphicsRunningProcesses
-            for handle in handles:
+            for handle in handles.values():
+                if (uuid := self._told(self._nvml.nvmlDeviceGetUUID, handle)) is None:
+                    continue
                 # A process that computes and draws is in both lists, each time with all it holds.
-                held = {
+                found[_text(uuid)] = {
                     process.pid: process.usedGpuMemory or 0
                     for listing in listings
                     for process in self._told(listing, handle) or []
                 }
-                total.update(held)
-        return dict(total)
+        return found
 
     def percent_by_process(self, since_microseconds: int = 0) -> dict[int, float]:
         """Percent of one card's multiprocessors, summed over cards, by pid: the latest sample after a time since the epoch.
@@ -76,7 +96,7 @@ class Gpus:
         """
         total: dict[int, float] = {}
         with self._reading() as handles:
-            for handle in handles:
+            for handle in handles.values():
                 samples = self._told(self._nvml.nvmlDeviceGetProcessUtilization, handle, since_microseconds) or []
                 latest = {each.pid: each.smUtil for each in sorted(samples, key=lambda each: each.timeStamp)}
                 for pid, percent in latest.items():
@@ -100,8 +120,8 @@ class Gpus:
         )
 
     @contextmanager
-    def _reading(self) -> Iterator[list[Any]]:
-        """The handles of all cards; what NVML raises meanwhile becomes Unsupported."""
+    def _reading(self) -> Iterator[dict[int, Any]]:
+        """The handles of all cards, by index; what NVML raises meanwhile becomes Unsupported."""
         with self._lock:
             if self._nvml is None:
                 self._nvml = _import_nvml()
@@ -114,16 +134,34 @@ class Gpus:
             count = nvml.nvmlDeviceGetCount()
             if count == 0:
                 raise Unsupported("the NVIDIA driver is there, but no GPU that it may use: see `nvidia-smi -L`")
-            yield [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+            handles = {index: self._told(nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)}
+            if not (found := {index: handle for index, handle in handles.items() if handle is not None}):
+                raise Unsupported("the NVIDIA driver is there, but has lost its GPUs: see `nvidia-smi`")
+            yield found
         except nvml.NVMLError as error:
+            self._begin_anew()
             raise Unsupported(f"no GPU can be read, the NVIDIA driver says: {error}; see `nvidia-smi`") from error
 
+    def _begin_anew(self) -> None:
+        """Have the next read start NVML again: a driver that was loaded anew knows nothing of the old."""
+        with self._lock:
+            if self._ready:
+                self._ready = False
+                with suppress(self._nvml.NVMLError):
+                    self._nvml.nvmlShutdown()
+
     def _told(self, ask: Callable[..., Any], *arguments: Any) -> Any:
-        """The answer, or None where this card or driver does not tell it, or has no sample."""
+        """The answer, or None where this card or driver does not tell it, has no sample, or the card is lost."""
         nvml = self._nvml
         try:
             return ask(*arguments)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_NotFound, nvml.NVMLError_NoPermission):
+        except (
+            nvml.NVMLError_NotSupported,
+            nvml.NVMLError_FunctionNotFound,
+            nvml.NVMLError_NotFound,
+            nvml.NVMLError_NoPermission,
+            nvml.NVMLError_GpuIsLost,
+        ):
             return None
 
 

@@ -92,6 +92,11 @@ class Changes:
         await self._write(self._held)
         return failed
 
+    async def adopt(self, key: str, subject: Subject, change: Change) -> None:
+        """Take charge of a change that came about by other means, to put it back with all others."""
+        self._held[key] = _Held(subject, change, [change.after])
+        await self._write(self._held)
+
     async def take_back(self, keys: Iterable[str]) -> dict[str, str]:
         """Put these back; returns what came of each: empty where it is as it was before."""
         wanted = [key for key in keys if key in self._held]

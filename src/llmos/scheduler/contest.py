@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.scheduler import generators
-from llmos.scheduler.hazard import shipped
+from llmos.scheduler.admission_search import AdmissionSearch
+from llmos.scheduler.hazard import HazardNetwork, shipped
 from llmos.scheduler.learned import Experience, Learned
 from llmos.scheduler.policies import FirstCome, Gittins, Hybrid, LeastAttained, Runs, ShortestFirst, ShortestRemaining
 from llmos.scheduler.sharing import share
@@ -15,11 +16,11 @@ from llmos.scheduler.workload import windows as cut
 
 
 class Knowledge:
-    """What has been learned from jobs that ended."""
+    """What has been learned from jobs that ended, with a network, or the shipped one."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: HazardNetwork | None = None) -> None:
         self.runs = Runs()
-        self.experience = Experience(shipped())
+        self.experience = Experience(network or shipped())
 
     def note(self, job: Job) -> None:
         """A job ended."""
@@ -76,8 +77,12 @@ class Contest:
         *,
         switch_seconds: float = SWITCH_SECONDS,
         bounded: Mapping[str, Starvation] = BOUNDED,
+        searched: Mapping[str, int] | None = None,
     ) -> dict[str, list[Outcome]]:
-        """Each policy's outcomes, by window."""
+        """Each policy's outcomes, by window.
+
+        :param searched: for learned policies by name, the trials with which a search admits where not all fit.
+        """
         results: dict[str, list[Outcome]] = {name: [] for name in policies}
         knowledge = Knowledge()
         for job in sorted(self.history, key=_end):
@@ -93,12 +98,17 @@ class Contest:
                 if make is None:
                     outcome = share(window.jobs, self.processors)
                 else:
+                    policy = make(knowledge)
+                    admission = None
+                    if searched and name in searched and isinstance(policy, Learned):
+                        admission = AdmissionSearch(policy, trials=searched[name])
                     outcome = simulate(
                         window.jobs,
-                        make(knowledge),
+                        policy,
                         processors=self.processors,
                         switch_seconds=switch_seconds,
                         starvation=bounded.get(name),
+                        admission=admission,
                     )
                 results[name].append(outcome)
         return results

@@ -35,15 +35,15 @@ class HazardNetwork:
             return cls([(arrays[f"w{n}"].astype(np.float32), arrays[f"b{n}"].astype(np.float32)) for n in range(count)])
 
     def __call__(self, inputs: Array) -> NDArray[np.float64]:
-        """Hazards of the bins: shape (BINS,), from inputs of shape (BINS, INPUTS)."""
+        """Hazards of the bins: shape (…, BINS), from inputs of shape (…, BINS, INPUTS)."""
         values = inputs
         for weight, bias in self._layers[:-1]:
             values = values @ weight + bias
             values /= 1.0 + np.exp(-values)  # SiLU
         weight, bias = self._layers[-1]
-        logits = np.minimum(np.maximum((values @ weight + bias)[:, 0].astype(np.float64), -12.0), _MOST)
+        logits = np.minimum(np.maximum((values @ weight + bias)[..., 0].astype(np.float64), -12.0), _MOST)
         hazards: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-logits))
-        hazards[-1] = 0.5
+        hazards[..., -1] = 0.5
         return hazards
 
 

@@ -20,13 +20,22 @@ BINS = 56
 EDGES: NDArray[np.float64] = np.concatenate([[0.0], RATIO ** np.arange(1, BINS + 1)])
 _MIDDLES = np.log(RATIO) * (np.arange(BINS) + 0.5)
 LEVELS = 8
+OF_SOMEBODY = 6
+"""So many of the levels, the first, are of a user, a program or a queue."""
 _FAST, _SLOW = 0.6, 0.97
 _ALL_SLOW = 0.998
 """What a run still counts when another of its kind has ended; of all jobs there are more."""
 _KINDS = 16_384
 _NEVER_LAST = math.nan
 INPUTS = 4 * LEVELS + 13
+ALIKE = INPUTS - 1
+"""The input that tells how many jobs of the kind run."""
 Array = NDArray[np.float32]
+
+
+def alike(running: int) -> float:
+    """The input that tells of so many jobs of a kind which run, the job itself among them."""
+    return math.log1p(running) / 4.0
 
 
 def bin_of(seconds: float) -> int:
@@ -160,5 +169,5 @@ class History:
         seen[at + 3] = math.log2(job.processors) / 8.0
         seen[at + 4] = math.sin(hour * math.pi / 12.0)
         seen[at + 5] = math.cos(hour * math.pi / 12.0)
-        seen[at + 6] = math.log1p(float(self._running[rows[1]])) / 4.0
+        seen[ALIKE] = alike(int(self._running[rows[1]]))
         return seen.T

@@ -3,19 +3,22 @@
 An end is worth 1 + weight / max(runtime, 10 s): the first is for the completion time, the second for the slowdown. The
 index of a job that was served is the most worth a second of service that any further span promises (Gittins 1979,
 with a reward that is known at the end only); its inverse is the rank. The network sees runtimes in bins; where there
-are runs of the same kind, the rank is the geometric mean of its own and of the one that these runs give exactly. Where
+are runs of the same kind, the rank is the geometric mean of its own and of the one that these runs give exactly. Of a job of
+which nothing is known but its width, it is the geometric mean with what it was served. Where
 the predictions tell jobs from one another worse than none would, the rank is what a job was served, as in LAS.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmos.scheduler.hazard import HazardNetwork
-from llmos.scheduler.history import BINS, EDGES, RATIO, History, bin_of, kinds
+from llmos.scheduler.contributions import contributions
+from llmos.scheduler.hazard import HazardNetwork, quantile
+from llmos.scheduler.history import ALIKE, BINS, EDGES, OF_SOMEBODY, RATIO, History, alike, bin_of, kinds
 from llmos.scheduler.policies import Runs, gittins_seconds, quantum
 from llmos.scheduler.simulator import FLOOR, Policy
 from llmos.scheduler.workload import Job
@@ -25,7 +28,7 @@ _ENDS = np.sqrt(np.maximum(EDGES[:-1], 0.5) * EDGES[1:])
 _UPPER = np.triu(np.ones((BINS, BINS), bool))
 _TYPICAL = 1000.0
 """Seconds that a mean runtime is taken to be before any job has ended."""
-MIX = 0.5
+MIX = 0.1
 """The weight of the slowdown, in mean runtimes."""
 _INFORMED, _UNINFORMED = 0.0, -0.15
 """Nats a job by which predictions must beat those for a job of nobody: to be used again, and to be used still."""
@@ -35,6 +38,7 @@ _SAMPLED = 16
 """Of the jobs of a history, one in so many is predicted before it is learned from."""
 
 
+_PARTS = -np.log1p(-(np.arange(12) + 0.5) / 12.0)
 _ENOUGH = 3
 """Runs of a kind from which on they count by themselves."""
 
@@ -113,12 +117,13 @@ class Experience:
 
 
 class _Table:
-    """Ranks by bin for jobs of the same most particular kind."""
+    """Ranks by bin for jobs of the same most particular kind, and the hazards that they come from."""
 
-    __slots__ = ("fresh_until", "hour", "ranks", "scores")
+    __slots__ = ("fresh_until", "hazards", "hour", "ranks", "scores")
 
-    def __init__(self, ranks: list[float], scores: list[float], fresh_until: int, hour: int) -> None:
-        self.ranks, self.scores, self.fresh_until, self.hour = ranks, scores, fresh_until, hour
+    def __init__(self, hazards: NDArray[np.float64], ranks: list[float], fresh_until: int, hour: int) -> None:
+        self.hazards, self.ranks, self.fresh_until, self.hour = hazards, ranks, fresh_until, hour
+        self.scores = _scores(hazards)
 
 
 class Learned(Policy):
@@ -138,7 +143,7 @@ class Learned(Policy):
         self._kin: dict[tuple[object, ...], set[int]] = defaultdict(set)
         self._news: dict[tuple[object, ...], int] = defaultdict(int)
 
-    def submitted(self, position: int, job: Job, now: float) -> None:
+    def submitted(self, position: int, job: Job, now: float) -> Iterable[int]:
         """Count it among its kinds, and note what is predicted of it."""
         rows = self._history.rows(job)
         kin = kinds(job)[1]
@@ -147,6 +152,7 @@ class Learned(Policy):
         self._kin[kin].add(position)
         self._history.begin(rows)
         self._first_scores[position] = self._table(position, now).scores
+        return ()
 
     def rank(self, position: int, served: float, now: float) -> tuple[float, float]:
         """The inverse of its index, in seconds an end (weighted)."""
@@ -160,11 +166,56 @@ class Learned(Policy):
                 self._news[kin] += 1
         if not self._informed:
             return served, quantum(served)
-        rank, review = self._table(position, now).ranks[bin_], max(RATIO ** (bin_ + 1) - served, 1e-3) + 1e-6
+        rank = self._table(position, now).ranks[bin_]
+        # the last bin has no end
+        review = max(RATIO ** (bin_ + 1) - served, 1e-3) + 1e-6 if bin_ < BINS - 1 else quantum(served)
+        if not (job.user or job.program or job.queue or job.requested):
+            # a distribution of all jobs tells them apart by their width and their service alone
+            return (rank * max(served, 1.0)) ** 0.5, min(review, quantum(served))
         exact = self.by_runs(job, served)
         if exact is None:
             return rank, review
         return (rank * max(exact, 1e-3)) ** 0.5, min(review, quantum(served))
+
+    def expected(self, position: int, served: float, now: float) -> tuple[float, float, float]:
+        """The 10th, 50th and 90th percentile of its size in seconds, when it was served for so long."""
+        hazards = self._table(position, now).hazards
+        low, middle, high = (quantile(hazards, level, served) for level in (0.1, 0.5, 0.9))
+        return low, middle, high
+
+    def weight(self, size: float) -> float:
+        """What the end of a job of so many seconds is worth."""
+        return 1.0 + self._mix * self._experience.mean / max(size, FLOOR)
+
+    def remaining(self, position: int, served: float, now: float) -> list[float]:
+        """Equally likely values of what remains of it, in seconds, by the network and by the runs of its kind."""
+        job = self._jobs[position][0]
+        first = bin_of(served)
+        outlived = np.concatenate([[0.0], np.cumsum(np.log1p(-self._table(position, now).hazards[first:]))])
+        ends = _ENDS[np.minimum(first + np.searchsorted(-outlived, _PARTS) - 1, BINS - 1)]
+        found = [max(float(end) - served, 0.1 * served, 1.0) for end in ends]
+        longer = [runtime - served for runtime in self._experience.runs.of(job) if runtime > served]
+        if len(longer) >= _ENOUGH:
+            found += [longer[int(part * len(longer))] for part in (np.arange(len(found)) + 0.5) / len(found)]
+        return found
+
+    def contributions(self, position: int, served: float, now: float, runs: Sequence[float]) -> dict[str, Any]:
+        """What each input adds to the median that is expected of it, beside a job of nobody: alone of its kind, with one
+        processor and no timeout, at noon.
+
+        :param runs: the earlier runs of its user and program, seconds.
+        """
+        job, rows, _ = self._jobs[position]
+        seen = self._history.inputs(job, rows, 4.0 * (int(now / 14400.0) % 6) + 2.0)
+        return contributions(self._experience.network, job, runs, seen, self._nobody(), served)
+
+    def _nobody(self) -> NDArray[np.float32]:
+        nobody = Job(0, 0.0, 1.0)
+        rows = self._history.rows(nobody)
+        rows[:OF_SOMEBODY] = rows[-1]
+        seen = self._history.inputs(nobody, rows, 12.0)
+        seen[:, ALIKE] = alike(1)
+        return seen
 
     def by_runs(self, job: Job, served: float) -> float | None:
         """The inverse index by the runs of the job's kind alone; None where they are few or all shorter, or where
@@ -188,7 +239,7 @@ class Learned(Policy):
             hazards = self._experience.network(self._history.inputs(job, rows, 4.0 * hour + 2.0))
             ranks = 1.0 / worths(hazards, self._mix * self._experience.mean)
             fresh_until = self._news[kin] + 1 + len(self._kin[kin])
-            table = _Table(ranks.tolist(), _scores(hazards), fresh_until, hour)
+            table = _Table(hazards, ranks.tolist(), fresh_until, hour)
             self._tables[kind] = table
         return table
 

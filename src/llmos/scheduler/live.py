@@ -22,21 +22,22 @@ from llmos.kernel.job import Job
 from llmos.kernel.states import State
 from llmos.machine.identity import Identity
 from llmos.machine.priority import LEVELS
-from llmos.scheduler import pressure, task
-from llmos.scheduler.actuators.actuator import Subject
+from llmos.scheduler import account, pressure, task
+from llmos.scheduler.actuators.actuator import Change, Subject
 from llmos.scheduler.actuators.available import Actuators
+from llmos.scheduler.actuators.group_levers import CpuWeight
 from llmos.scheduler.changes import Changes, Wanted
 from llmos.scheduler.envelope import USUAL, Envelope, Place, Wish
-from llmos.scheduler.fingerprint import fingerprint
 from llmos.scheduler.heavy import HeavyProcesses
 from llmos.scheduler.memory_holds import MemoryHolds
 from llmos.scheduler.ranking import Ranking
 from llmos.scheduler.run_history import PastRun
-from llmos.scheduler.task import Task
+from llmos.scheduler.task import Task, past_run
 from llmos.scheduler.telemetry import Telemetry, Watched
 
 if TYPE_CHECKING:
     from llmos.kernel.kernel import Kernel
+    from llmos.scheduler.hazard import HazardNetwork
 
 _COMMON = "scheduler common weight"
 
@@ -44,6 +45,8 @@ log = logging.getLogger("llmos.scheduler")
 
 BUSY_SECONDS = 1.0
 """From one look to the next while there is something to decide."""
+WHOLE_SECONDS = 0.9
+"""From one look at everything to the next; between them only those are looked at that want a processor."""
 IDLE_SECONDS = 30.0
 """The same while there is nothing and the kernel will tell of pressure."""
 BLIND_SECONDS = 10.0
@@ -63,6 +66,12 @@ LOOKS_AHEAD = 10.0
 MAX_CHANGES = 16
 """Changes at one look."""
 MAX_TASKS = 1000
+MAX_EXPLAINED = 2
+"""Predictions at one look whose inputs are weighed: some ms each."""
+EXPLAINED_AGAIN = 2.0
+"""Times the service, after which they are weighed again."""
+YIELDING = 10
+"""What all that is placed weighs together a processor, of USUAL. Less, and the kernel no longer spreads it evenly."""
 MOST_COMMON = 10_000
 """The most that all groups of ours may weigh together."""
 FULL = 0.9
@@ -72,13 +81,19 @@ FULL = 0.9
 class LiveScheduler:
     """One machine's, while it is on."""
 
-    def __init__(self, kernel: "Kernel", actuators: Actuators, past: Callable[[], Sequence[PastRun]]) -> None:
+    def __init__(
+        self,
+        kernel: "Kernel",
+        actuators: Actuators,
+        past: Callable[[], Sequence[PastRun]],
+        network: "Callable[[], HazardNetwork]",
+    ) -> None:
         self._kernel = kernel
         self._settings = kernel.settings.scheduler
         self._actuators = actuators
         self.changes = Changes(kernel.journal, actuators)
         self._past = past
-        self.ranking = Ranking(self._settings.policy, past)
+        self.ranking = Ranking(self._settings.policy, past, network)
         self.tasks: dict[str, Task] = {}
         self.telemetry = Telemetry()
         self._envelope = Envelope(self._settings.starvation_seconds)
@@ -100,10 +115,10 @@ class LiveScheduler:
         self.memory: pressure.Memory | None = None
         self._common = USUAL
         self._set_by_others: dict[str, str] = {}
-        self._busy = False
+        self._busy = self._adopted = False
         self._short_until = 0.0
         self._fruitless = 0
-        self._looked_at = 0.0
+        self._looked_at = self._sampled_at = 0.0
         self._by_person: dict[str, tuple[str | None, str]] = {}
 
     # Beginning and end
@@ -112,9 +127,13 @@ class LiveScheduler:
         """Put back what an llmosd before left changed, and let go on what it held."""
         for key, left in (await self.changes.restore()).items():
             body = {"reason": left or "llmosd had ended before it put this back"}
-            self._kernel.journal.note("scheduler.restored", _subject_of(key), None, body)
+            self._kernel.journal.note("scheduler.restored", key.removeprefix("job "), None, body)
         self._common = await self._kernel.journal.fact(_COMMON) or USUAL
         await self._set_common(USUAL)
+        for job in list(self._kernel.supervisor.jobs.values()):  # born in a group, and nobody has noted it
+            if job.identity is not None and (change := await asyncio.to_thread(self._born, job, job.identity)):
+                with suppress(LlmosError):
+                    await asyncio.to_thread(self._actuators.undo, change)
         await self.holds.restore()
 
     async def begin(self) -> None:
@@ -123,10 +142,12 @@ class LiveScheduler:
         for run in await asyncio.to_thread(self._past):
             self.holds.note_peak(run)
         self._events = await self._pressure.begin()
+        self._kernel.confinement.born_weighed = self._born_weighed
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
         """Put everything back and look no more."""
+        self._kernel.confinement.born_weighed = lambda job: False
         self._pressure.close()
         if self._loop is not None:
             self._loop.cancel()
@@ -184,9 +205,12 @@ class LiveScheduler:
             self._envelope.forget(key)
             self._by_person.pop(job.name, None)
             natural = job.recent[-1].get("signal") is None
+            expected = self.ranking.forecasts.of(found.position)
             self.ranking.ended(found.position, run.cpu_seconds if run is not None and natural else None)
             if found.placed_behind and run is not None:
-                self._note_outcome(found, run)
+                self._kernel.journal.note(
+                    "scheduler.outcome", found.subject, None, account.of_outcome(found, run, expected)
+                )
             self._spawn_close(found)
         if self._busy:
             self._wake.set()
@@ -272,8 +296,25 @@ class LiveScheduler:
                 if job.identity == found.main:  # it may have ended meanwhile
                     self.tasks[key] = found
                     self.ranking.came(found.position, found.ranked)
+                    if (change := await asyncio.to_thread(self._born, job, identity)) is not None:
+                        await self.changes.adopt(key, self._subject(found), change)
+                        self._adopted = True
         if self._settings.scope != "jobs" and self._busy:
             await self._follow_processes()
+
+    def _born_weighed(self, job: Job) -> bool:
+        """Whether a job that is started now is to be born in a group of ours: others have to wait, and it is ours."""
+        theirs = job.nice is not None or job.priority != "normal" or job.name in self._kernel.settings.policy.protected
+        ours = not theirs and not task.serves(job)
+        return ours and self._short_until > time.monotonic() and self._lever() == "cpu weight"
+
+    def _born(self, job: Job, identity: Identity) -> Change | None:
+        """What undoes that a job was born in a group of ours; None where it was not, or for a limit of its own."""
+        if job.cpu is not None or "cpu" not in self._kernel.cgroups.controllers:
+            return None
+        with suppress(NotFound):
+            return CpuWeight(self._kernel.cgroups).born(job.name, identity)
+        return None
 
     async def _follow_processes(self) -> None:
         """Have a task for each heavy process that may be slowed down."""
@@ -306,9 +347,15 @@ class LiveScheduler:
         return found
 
     def _sample(self, tasks: Sequence[Task]) -> None:
-        self.telemetry.sample([each.watched for each in tasks])
-        self.memory = pressure.memory(self._memory_group)
         now = time.monotonic()
+        watched = [each.watched for each in tasks]
+        if now - self._sampled_at >= WHOLE_SECONDS:
+            self._sampled_at = now
+            self.telemetry.sample(watched)
+        else:  # something started or ended: whoever wants nothing is left for the next whole look
+            tasks = [each for each in tasks if each.wants()]
+            self.telemetry.sample(watched, only=[each.watched for each in tasks])
+        self.memory = pressure.memory(self._memory_group)
         for kind in self._events:
             total = pressure.stall_seconds(kind)
             before = self._stalls.get(kind)
@@ -366,17 +413,20 @@ class LiveScheduler:
         if lever is None:
             return
         wanted: list[Wanted] = []
-        for each in sorted(ours, key=lambda each: not places[each.key].first):
+        # what has a group already is moved at once, and entering one takes a while
+        for each in sorted(ours, key=lambda each: (each.key not in self.changes, not places[each.key].first)):
             place = places[each.key]
             setting = place.share if lever == "cpu weight" else _nice_of(place.share)
-            if place.first and each.key not in self.changes:
+            if place.first and each.key not in self.changes and (lever != "cpu weight" or self._first_always(each)):
                 each.place = place  # as it is
             elif self.changes.standing(each.key) != setting and len(wanted) < MAX_CHANGES:
                 wanted.append(Wanted(each.key, self._subject(each), lever, setting))
+        await self._ask_why([each for each in ours if each.key in {one.key for one in wanted}], places)
         earlier = {each.key: each.place for each in ours}
         failed = await self.changes.make(wanted) if wanted else {}
         if lever == "cpu weight":
-            await self._weigh_together()
+            await self._weigh_together(made=bool(wanted) or self._adopted)
+            self._adopted = False
         for each in ours:
             if each.key not in {one.key for one in wanted} or each.key not in self.tasks:
                 continue
@@ -387,20 +437,30 @@ class LiveScheduler:
             each.place = place
             if not place.first:
                 each.placed_behind += 1
-            self._note_place(each, before, lever, ours, places, each.key in beside)
+            if place.share != (before.share if before is not None else USUAL):
+                self._note_place(each, before, lever, ours, places, each.key in beside)
 
-    async def _weigh_together(self) -> None:
-        """Have all groups of ours weigh together, against all that is outside of them, as much as they would apart."""
+    async def _ask_why(self, them: Sequence[Task], places: dict[str, Place]) -> None:
+        """What made the prediction, of those that are put behind: of a few, and not again before it may have changed."""
+        asked = [each for each in them if not places[each.key].first and each.served >= each.explained_until]
+        for each in asked[:MAX_EXPLAINED]:
+            each.contributions = await asyncio.to_thread(self.ranking.contributions, each.position, each.served)
+            each.explained_until = max(1.0, EXPLAINED_AGAIN * each.served)
+
+    async def _weigh_together(self, *, made: bool = False) -> None:
+        """Have all groups of ours together give way to what is outside of them, for a person may be working there; but
+        what a person set weighs what it would apart. Where groups were made, that of all may be new too."""
         ours = [self.changes.standing(key) for key in self.changes if self.changes.lever(key) == "cpu weight"]
         others = [
             LEVELS[job.priority].weight
             for job in self._kernel.supervisor.jobs.values()
             if job.cpu is not None and job.pid is not None and f"job {job.name}" not in self.changes
         ]
-        await self._set_common(min(MOST_COMMON, max(1, sum(ours) + sum(others))) if ours else USUAL)
+        weight = sum(ours) + sum(others) if others else YIELDING * self._cores
+        await self._set_common(min(MOST_COMMON, max(1, weight)) if ours else USUAL, made)
 
-    async def _set_common(self, weight: int) -> None:
-        if "cpu" not in self._kernel.cgroups.controllers or weight == self._common:
+    async def _set_common(self, weight: int, made: bool = False) -> None:
+        if "cpu" not in self._kernel.cgroups.controllers or (weight == self._common and not made):
             return
         self._common = weight
         self._kernel.journal.remember(_COMMON, weight)
@@ -525,71 +585,12 @@ class LiveScheduler:
     def _note_place(
         self, each: Task, before: Place | None, lever: str, ours: Sequence[Task], places: dict[str, Place], beside: bool
     ) -> None:
-        place = places[each.key]
-        used, waited, _ = each.watched.rates(task.RECENT_SECONDS)
-        ahead = [other.name for other in ours if other is not each and places[other.key].first]
-        expected = each.order.expected if each.order is not None else None
-        body = {
-            "place": "first" if place.first else "behind",
-            "share": place.share,
-            "before": before.share if before is not None else USUAL,
-            "lever": lever,
-            "policy": self.ranking.name,
-            "rank": round(each.rank, 3),
-            "seen": {
-                "cpu_seconds": round(each.served, 2),
-                "cores": round(used, 2),
-                "waiting": round(waited, 2),
-                "pressure": {kind: round(share, 3) for kind, share in self.stalled.items()},
-                "wanting": len(ours),
-                "processors": self._cores,
-            },
-            "ahead": ahead[:5],
-            "predicted": expected.as_json() if expected is not None else None,
-            "rules": list(place.rules),
-            "policy_alone": "first" if place.wished else "behind",
-            "runner_up": {"policy": self.ranking.runner_up, "place": "first" if beside else "behind"},
-        }
+        pressed = {kind: round(share, 3) for kind, share in self.stalled.items()}
+        seen = {"pressure": pressed, "processors": self._cores}
+        body = account.of_place(each, before, lever, self.ranking, ours, places, beside, seen)
         self._kernel.journal.note("scheduler.placed", each.subject, None, body)
-
-    def _note_outcome(self, each: Task, run: PastRun) -> None:
-        body = {
-            "runtime": round(run.runtime, 2),
-            "cpu_seconds": round(run.cpu_seconds or 0.0, 2),
-            "slowdown": round(max(1.0, run.runtime / max(run.cpu_seconds or 0.0, 10.0)), 2),
-            "times_behind": each.placed_behind,
-        }
-        self._kernel.journal.note("scheduler.outcome", each.subject, None, body)
 
 
 def _nice_of(share: int) -> int:
     """Niceness that weighs as much: a factor of 1.25 a level (sched(7))."""
     return min(19, round(math.log(USUAL / share, 1.25)))
-
-
-def _subject_of(key: str) -> str:
-    return key.removeprefix("job ")
-
-
-def past_run(job: Job, found: Task | None) -> PastRun | None:
-    """What the last run of a job took, by the reaper and by what was sampled; None where nobody saw it end."""
-    last = job.recent[-1]
-    started = last.get("started_at")
-    if started is None or last.get("unknown"):
-        return None
-    cpu, peak = last.get("cpu_seconds"), last.get("max_rss_bytes")
-    if found is not None:  # what was no child of its main process, or outlived it, was seen here alone
-        cpu = max(cpu or 0.0, found.served) or None
-        peak = max(peak or 0, found.watched.peak_bytes) or None
-    signal = last.get("signal")
-    return PastRun(
-        fingerprint=fingerprint(job.argv),
-        uid=job.uid,
-        job=job.name,
-        ended_at=last["at"],
-        runtime=max(0.0, last["at"] - started),
-        cpu_seconds=cpu,
-        peak_bytes=peak,
-        io_bytes=found.watched.io_bytes if found is not None else None,
-        exit=-signal if signal is not None else last.get("code"),
-    )

@@ -21,7 +21,7 @@ STALLED = 0.1
 LOOK_AHEAD = 5.0
 """Seconds for which growth is counted on."""
 SETTLE_SECONDS = 2.0
-"""From one act to the next, so that each shows before the next."""
+"""From one act to the next, so that each shows before the next; what growth will take is known without that."""
 LONGEST_HOLD = 600.0
 """After which a held job goes on and another is held in its stead."""
 _LEAST_BYTES = 16 * 1024**2
@@ -50,7 +50,7 @@ class Act:
 
 
 class MemoryGuard:
-    """Decides one act at a time."""
+    """Decides one act at a time; where memory would soon be used up, to be asked again at once."""
 
     def __init__(self) -> None:
         self._acted_at = float("-inf")
@@ -61,11 +61,11 @@ class MemoryGuard:
         running = [user for user in users if user.held_since is None]
         if held and not running:
             return self._done(now, Act(_best(held).key, False, "nothing else runs that it could wait for"))
-        if now - self._acted_at < SETTLE_SECONDS:
-            return None
-        left = f"{memory.free_share:.0%} of memory is left"
         growth = sum(max(0.0, user.growth) for user in running)
         soon = memory.available_bytes - growth * LOOK_AHEAD
+        if now - self._acted_at < SETTLE_SECONDS and soon >= 0:
+            return None
+        left = f"{memory.free_share:.0%} of memory is left"
         waits = stalled is not None and stalled >= STALLED
         short = memory.free_share < SHORT and (waits or soon < DIRE * memory.total_bytes)
         if short or memory.free_share < DIRE or soon < 0:

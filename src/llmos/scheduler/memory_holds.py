@@ -69,19 +69,24 @@ class MemoryHolds:
         return theirs
 
     async def mind(self, tasks: Sequence[Task], memory: Memory, stalled: float | None) -> None:
-        """Hold a job where memory runs short, or let one go on: one act at a time."""
-        found = {each.key: (each, user) for each in tasks if (user := self._user(each)) is not None}
-        users = [user for _, user in found.values()]
-        act = None
-        for each, user in found.values():
-            if act is None and each.fresh and user.held_since is None:
-                running = [other for other in users if other is not user and other.held_since is None]
-                act = self._guard.wait_at_start(user, running, memory)
-        act = act or self._guard.decide(users, memory, stalled, time.monotonic())
-        if act is not None and act.hold:
-            await self._hold(found[act.key][0], act, memory)
-        elif act is not None:
-            await self._let_go(found[act.key][0].subject, act.reason, memory)
+        """Hold jobs where memory runs short, or let one go on."""
+        for each in [each for each in tasks if each.fresh]:
+            if (user := self._user(each)) is not None and user.held_since is None and user.expected_bytes is not None:
+                running = [other for other in self._users(tasks) if other.key != user.key and other.held_since is None]
+                if (act := self._guard.wait_at_start(user, running, memory)) is not None:
+                    await self._hold(each, act, memory)
+        by_key = {each.key: each for each in tasks}
+        for _ in range(len(by_key)):
+            act = self._guard.decide(self._users(tasks), memory, stalled, time.monotonic())
+            if act is None:
+                break
+            if not act.hold:
+                await self._let_go(by_key[act.key].subject, act.reason, memory)
+                break
+            await self._hold(by_key[act.key], act, memory)
+
+    def _users(self, tasks: Sequence[Task]) -> list[User]:
+        return [user for each in tasks if (user := self._user(each)) is not None]
 
     def _user(self, each: Task) -> User | None:
         """A job that may be held or is; None for any other."""

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from llmos.scheduler.simulator import FLOOR, Policy
 from llmos.scheduler.workload import Job
@@ -18,6 +19,9 @@ _QUANTUM_SHARE = 0.05
 _REMEMBERED = 50
 """Runs of one kind that are kept."""
 _KINDS = 100_000
+_TRIAL_SHARE = 0.1
+_ENOUGH = 3
+"""Runs of a kind from which on they count."""
 
 
 def quantum(served: float) -> float:
@@ -28,8 +32,9 @@ def quantum(served: float) -> float:
 class Static(Policy):
     """Ranks that service does not change, and that nothing is learned for."""
 
-    def submitted(self, position: int, job: Job, now: float) -> None:
+    def submitted(self, position: int, job: Job, now: float) -> Iterable[int]:
         """Nothing to note."""
+        return ()
 
     def finished(self, position: int, runtime: float, now: float) -> Iterable[int]:
         """Nobody's rank changes."""
@@ -58,9 +63,10 @@ class ShortestFirst(Static):
     def __init__(self) -> None:
         self._runtime: list[float] = []
 
-    def submitted(self, position: int, job: Job, now: float) -> None:
+    def submitted(self, position: int, job: Job, now: float) -> Iterable[int]:
         """See its runtime."""
         self._runtime.append(job.runtime)
+        return ()
 
     def rank(self, position: int, served: float, now: float) -> tuple[float, float]:
         """Its runtime, or ahead of all once it has begun."""
@@ -140,10 +146,11 @@ class Gittins(Policy):
         self._sorted: dict[int, list[float]] = {}
         self._kin: dict[tuple[str, str], set[int]] = defaultdict(set)
 
-    def submitted(self, position: int, job: Job, now: float) -> None:
+    def submitted(self, position: int, job: Job, now: float) -> Iterable[int]:
         """Remember whose it is."""
         self._jobs[position] = job
         self._kin[job.user, job.program].add(position)
+        return ()
 
     def rank(self, position: int, served: float, now: float) -> tuple[float, float]:
         """Its service during the trial, then the inverse Gittins index, in seconds."""
@@ -175,3 +182,17 @@ class Hybrid(Gittins):
 
     def _of(self, job: Job) -> Sequence[float]:
         return self._runs.of(job)
+
+
+class ScaledHybrid(Hybrid):
+    """The hybrid where sizes may be of seconds or of days: its LAS lasts for a tenth of the mean runtime that is known,
+    300 s at most, and goes on for kinds of which few runs are known."""
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__(runs)
+        if runs.everyone:
+            self.trial = min(Hybrid.trial, _TRIAL_SHARE * fmean(runs.everyone))
+
+    def _of(self, job: Job) -> Sequence[float]:
+        runs = self._runs.of(job)
+        return runs if len(runs) >= _ENOUGH else ()

@@ -24,7 +24,8 @@ _PAGE = 4096
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, uid INTEGER NOT NULL, job TEXT NOT NULL, ended_at REAL NOT NULL,
-    runtime REAL NOT NULL, cpu_seconds REAL, peak_bytes INTEGER, io_bytes INTEGER, exit INTEGER);
+    runtime REAL NOT NULL, cpu_seconds REAL, peak_bytes INTEGER, io_bytes INTEGER, exit INTEGER,
+    gpus INTEGER, gpu_peak_bytes INTEGER);
 CREATE INDEX IF NOT EXISTS by_kind ON runs (fingerprint, uid, job);
 """
 
@@ -42,9 +43,16 @@ class PastRun:
     peak_bytes: int | None
     io_bytes: int | None
     exit: int | None
+    gpus: int | None = None
+    """GPUs that it held."""
+    gpu_peak_bytes: int | None = None
+    """The most that it used of the memory of one of them."""
 
 
-_COLUMNS = "fingerprint, uid, job, ended_at, runtime, cpu_seconds, peak_bytes, io_bytes, exit"
+_COLUMNS = "fingerprint, uid, job, ended_at, runtime, cpu_seconds, peak_bytes, io_bytes, exit, gpus, gpu_peak_bytes"
+_ADDED = ("gpus", "gpu_peak_bytes")
+"""Columns that files of before do not have."""
+_MARKS = ", ".join("?" * len(_COLUMNS.split(", ")))
 
 
 class RunHistory:
@@ -97,7 +105,17 @@ class RunHistory:
 
         :raises Unavailable: they cannot be read.
         """
-        sql = f"SELECT {_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?"
+        return self._select("TRUE", limit)
+
+    def of_gpus(self, limit: int = MAX_RUNS) -> list[PastRun]:
+        """The newest runs that held GPUs, the oldest of them first.
+
+        :raises Unavailable: they cannot be read.
+        """
+        return self._select("gpus > 0", limit)
+
+    def _select(self, which: str, limit: int) -> list[PastRun]:
+        sql = f"SELECT {_COLUMNS} FROM runs WHERE {which} ORDER BY id DESC LIMIT ?"
         try:
             with self._turn:
                 rows = self._connection.execute(sql, (limit,)).fetchall()
@@ -113,6 +131,10 @@ class RunHistory:
             connection.execute(f"PRAGMA page_size={_PAGE}")
             connection.execute(f"PRAGMA max_page_count={MAX_BYTES // _PAGE}")
             connection.executescript(_SCHEMA)
+            there = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+            for column in _ADDED:
+                if column not in there:
+                    connection.execute(f"ALTER TABLE runs ADD COLUMN {column} INTEGER")
             if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(found)
         except sqlite3.DatabaseError:
@@ -133,7 +155,7 @@ class RunHistory:
                 raise
 
     def _insert(self, rows: list[tuple[object, ...]]) -> None:
-        self._connection.executemany(f"INSERT INTO runs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._connection.executemany(f"INSERT INTO runs ({_COLUMNS}) VALUES ({_MARKS})", rows)
         self._connection.executemany(
             "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE fingerprint = ? AND uid = ? AND job = ? "
             "ORDER BY id DESC LIMIT -1 OFFSET ?)",

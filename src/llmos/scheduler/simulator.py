@@ -23,8 +23,8 @@ _EPSILON = 1e-6
 class Policy(Protocol):
     """Ranks jobs; the lowest rank runs first. Jobs are told by their position in the window."""
 
-    def submitted(self, position: int, job: Job, now: float) -> None:
-        """A job came."""
+    def submitted(self, position: int, job: Job, now: float) -> Iterable[int]:
+        """A job came; returns the other jobs whose rank that may have changed."""
         ...
 
     def rank(self, position: int, served: float, now: float) -> tuple[float, float]:
@@ -33,6 +33,16 @@ class Policy(Protocol):
 
     def finished(self, position: int, runtime: float, now: float) -> Iterable[int]:
         """A job ended; returns the jobs whose rank that may have changed."""
+        ...
+
+
+class Admission(Protocol):
+    """Says in which order jobs are taken where not all fit."""
+
+    def order(
+        self, ranked: Sequence[int], widths: Sequence[int], served: Sequence[float], processors: int, now: float
+    ) -> Sequence[int]:
+        """The positions of `ranked`, in the order in which they are to be taken."""
         ...
 
 
@@ -57,14 +67,27 @@ def simulate(
     switch_seconds: float = SWITCH_SECONDS,
     hysteresis: float = 0.0,
     starvation: "Starvation | None" = None,
+    admission: "Admission | None" = None,
 ) -> Outcome:
     """Run a window to its end.
 
     :param switch_seconds: service that a job loses whenever it is resumed after a preemption.
     :param hysteresis: a job that runs keeps its place until another's rank is lower by this share.
     :param starvation: the bound on waiting, or None.
+    :param admission: who runs where not all fit, or None: in the order of the ranks.
     """
-    return _Machine(jobs, policy, processors, switch_seconds, hysteresis, starvation).run()
+    machine = Machine(
+        jobs,
+        policy,
+        processors,
+        switch_seconds=switch_seconds,
+        hysteresis=hysteresis,
+        starvation=starvation,
+        admission=admission,
+    )
+    while machine.advance():
+        machine.dispatch()
+    return machine.outcome()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +103,25 @@ class Starvation:
     share: float = 0.02
 
 
-class _Machine:
+class Machine:
+    """A window that runs: `advance` to what happens next, then `dispatch`, until there is nothing more."""
+
     def __init__(
         self,
         jobs: Sequence[Job],
         policy: Policy,
         processors: int,
-        switch_seconds: float,
-        hysteresis: float,
-        starvation: Starvation | None,
+        *,
+        switch_seconds: float = SWITCH_SECONDS,
+        hysteresis: float = 0.0,
+        starvation: Starvation | None = None,
+        admission: Admission | None = None,
     ) -> None:
+        self.now = 0.0
+        self.coming = 0
+        """How many jobs have come."""
+        self.ended = 0
+        """And how many have ended."""
         count = len(jobs)
         self._jobs = jobs
         self._policy = policy
@@ -97,6 +129,7 @@ class _Machine:
         self._switch = switch_seconds
         self._keep = 1.0 - hysteresis
         self._starvation = starvation
+        self._admission = admission
         self._left = [job.runtime for job in jobs]
         self._width = [min(job.processors, processors) for job in jobs]
         self._served = [0.0] * count
@@ -114,38 +147,61 @@ class _Machine:
         self._longest_wait = 0.0
         self._next_promotion = 0.0  # not before: the floor has its share until then
 
-    def run(self) -> Outcome:
+    def advance(self) -> bool:
+        """Let the next thing happen, an arrival, an end or a review; False where all jobs have ended."""
         jobs, events = self._jobs, self._events
-        coming, now = 0, 0.0
-        while coming < len(jobs) or self._order:
-            while events and events[0][2] != self._stamp[events[0][1]]:
-                heapq.heappop(events)
-            arrival = jobs[coming].submit if coming < len(jobs) else float("inf")
-            due = events[0][0] if events else float("inf")
-            check = self._next_check(now) if self._starvation is not None and self._stopped else float("inf")
-            now = min(arrival, due, check)
-            if check <= now and check < min(arrival, due):
-                self._promote(now)
-                self._dispatch(now)
-            elif arrival <= due:
-                self._bring_up(now)
-                self._policy.submitted(coming, jobs[coming], now)
-                self._stopped[coming] = now
-                self._place(coming, now)
-                coming += 1
-                self._dispatch(now)
+        if self.done:
+            return False
+        while events and events[0][2] != self._stamp[events[0][1]]:
+            heapq.heappop(events)
+        arrival = jobs[self.coming].submit if self.coming < len(jobs) else float("inf")
+        due = events[0][0] if events else float("inf")
+        check = self._next_check(self.now) if self._starvation is not None and self._stopped else float("inf")
+        self.now = now = min(arrival, due, check)
+        if check <= now and check < min(arrival, due):
+            self._promote(now)
+        elif arrival <= due:
+            self._come(self.coming, now)
+            self.coming += 1
+        else:
+            position = heapq.heappop(events)[1]
+            self._serve(position, now)
+            if self._left[position] <= _EPSILON:
+                self._end(position, now)
             else:
-                position = heapq.heappop(events)[1]
-                self._serve(position, now)
-                if self._left[position] <= _EPSILON:
-                    self._end(position, now)
-                else:
-                    self._move(position, now)
-                self._dispatch(now)
-        completion = [end - job.submit for end, job in zip(self._ends, jobs, strict=True)]
-        slowdown = [max(1.0, took / max(job.runtime, FLOOR)) for took, job in zip(completion, jobs, strict=True)]
-        makespan = max(self._ends) - jobs[0].submit
+                self._move(position, now)
+        return True
+
+    @property
+    def done(self) -> bool:
+        """Whether all jobs have ended."""
+        return self.ended == len(self._jobs)
+
+    @property
+    def there(self) -> list[int]:
+        """The jobs that have come and not ended, in the order of their ranks."""
+        return [position for _, position in self._order]
+
+    def outcome(self) -> Outcome:
+        """What the policy made of the window, when all jobs have ended."""
+        completion = [end - job.submit for end, job in zip(self._ends, self._jobs, strict=True)]
+        slowdown = [max(1.0, took / max(job.runtime, FLOOR)) for took, job in zip(completion, self._jobs, strict=True)]
+        makespan = max(self._ends) - self._jobs[0].submit
         return Outcome(completion, slowdown, makespan, self._resumes, self._longest_wait)
+
+    def _come(self, position: int, now: float) -> None:
+        self._bring_up(now)
+        changed = self._policy.submitted(position, self._jobs[position], now)
+        self._stopped[position] = now
+        self._place(position, now)
+        self.reorder(changed)
+
+    def reorder(self, positions: Iterable[int]) -> None:
+        """Rank some jobs anew."""
+        for position in positions:
+            if position in self._running:
+                self._serve(position, self.now)
+            self._move(position, self.now)
 
     def _serve(self, position: int, now: float) -> None:
         since = self._running[position]
@@ -180,13 +236,13 @@ class _Machine:
         del self._running[position]
         self._stamp[position] += 1
         self._ends[position] = now
+        self.ended += 1
         self._promoted.pop(position, None)
-        for other in self._policy.finished(position, self._jobs[position].runtime, now):
-            if other in self._running:
-                self._serve(other, now)
-            self._move(other, now)
+        self.reorder(self._policy.finished(position, self._jobs[position].runtime, now))
 
-    def _dispatch(self, now: float) -> None:
+    def dispatch(self) -> None:
+        """Let those run that are to run now."""
+        now = self.now
         chosen = self._chosen(now)
         for position in [position for position in self._running if position not in chosen]:
             self._serve(position, now)
@@ -226,8 +282,12 @@ class _Machine:
             elif width[position] <= free:
                 chosen.add(position)
                 free -= width[position]
-        order = self._order if self._keep == 1.0 else self._kept_order()
-        for _, position in order:
+        ranked = self._order if self._keep == 1.0 else self._kept_order()
+        order: Iterable[int] = (position for _, position in ranked)
+        if self._admission is not None:
+            order = [position for position in order if position not in chosen]
+            order = self._admission.order(order, width, self._served, free, now)
+        for position in order:
             if free <= 0:
                 break
             if width[position] <= free and position not in chosen:

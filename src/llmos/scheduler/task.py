@@ -11,6 +11,7 @@ from llmos.scheduler import workload
 from llmos.scheduler.envelope import Place
 from llmos.scheduler.fingerprint import fingerprint
 from llmos.scheduler.ranking import Order
+from llmos.scheduler.run_history import PastRun
 from llmos.scheduler.telemetry import Watched
 
 RECENT_SECONDS = 3.0
@@ -44,6 +45,10 @@ class Task:
     """Where it stood in the ranking when it was last asked for."""
     place: Place | None = None
     """Where it stands, while the processors are short."""
+    contributions: dict[str, Any] | None = None
+    """What made the prediction, when it was last put behind."""
+    explained_until: float = 0.0
+    """Seconds of service until which that holds."""
     starving_since: float | None = None
     placed_behind: int = 0
 
@@ -92,8 +97,7 @@ class Task:
 
     def serves(self) -> bool:
         """Whether it is a service, for which somebody may be waiting all the time."""
-        job = self.job
-        return job is not None and (job.restart == "always" or job.ready is not None or job.health is not None)
+        return self.job is not None and serves(self.job)
 
     def as_json(self) -> dict[str, Any]:
         """As a person sees it."""
@@ -134,3 +138,34 @@ def niceness(identity: Identity) -> int | None:
         return os.getpriority(os.PRIO_PROCESS, identity.pid)
     except ProcessLookupError:
         return None
+
+
+def past_run(job: Job, found: Task | None) -> PastRun | None:
+    """What the last run of a job took, by the reaper and by what was sampled; None where nobody saw it end."""
+    last = job.recent[-1]
+    started = last.get("started_at")
+    if started is None or last.get("unknown"):
+        return None
+    cpu, peak = last.get("cpu_seconds"), last.get("max_rss_bytes")
+    if found is not None:  # what was no child of its main process, or outlived it, was seen here alone
+        cpu = max(cpu or 0.0, found.served) or None
+        peak = max(peak or 0, found.watched.peak_bytes) or None
+    signal = last.get("signal")
+    return PastRun(
+        fingerprint=fingerprint(job.argv),
+        uid=job.uid,
+        job=job.name,
+        ended_at=last["at"],
+        runtime=max(0.0, last["at"] - started),
+        cpu_seconds=cpu,
+        peak_bytes=peak,
+        io_bytes=found.watched.io_bytes if found is not None else None,
+        exit=-signal if signal is not None else last.get("code"),
+        gpus=len(last.get("cards", ())) or None,
+        gpu_peak_bytes=last.get("gpu_peak_bytes"),
+    )
+
+
+def serves(job: Job) -> bool:
+    """Whether a job is a service."""
+    return job.restart == "always" or job.ready is not None or job.health is not None

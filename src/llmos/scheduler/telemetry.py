@@ -108,6 +108,7 @@ class Watched:
         self._unclaimed = 0.0  # what ended members had used, of which their parents may yet tell
         self._io = 0.0
         self._looks = 0
+        self._rates: tuple[int, float, tuple[float, float, float]] | None = None
 
     @property
     def cpu_seconds(self) -> float:
@@ -116,16 +117,20 @@ class Watched:
 
     def rates(self, seconds: float) -> tuple[float, float, float]:
         """Cores used, threads that waited for one, and growth of memory in bytes a second, over the last seconds."""
+        if self._rates is not None and self._rates[:2] == (self._looks, seconds):  # asked often between two looks
+            return self._rates[2]
         span = self.ring.since(seconds)
-        if span is None:
-            return 0.0, 0.0, 0.0
-        now, then = span
-        passed = now.at - then.at
-        return (
-            (now.cpu_seconds - then.cpu_seconds) / passed,
-            (now.wait_seconds - then.wait_seconds) / passed,
-            (now.memory_bytes - then.memory_bytes) / passed,
-        )
+        found = (0.0, 0.0, 0.0)
+        if span is not None:
+            now, then = span
+            passed = now.at - then.at
+            found = (
+                (now.cpu_seconds - then.cpu_seconds) / passed,
+                (now.wait_seconds - then.wait_seconds) / passed,
+                (now.memory_bytes - then.memory_bytes) / passed,
+            )
+        self._rates = self._looks, seconds, found
+        return found
 
     def look(self, room: Callable[[int], bool]) -> None:
         """Take a sample. `room` says whether one more process may be kept open."""
@@ -216,10 +221,10 @@ class Telemetry:
     def __init__(self) -> None:
         self.watched: dict[str, Watched] = {}
         self.cost_seconds = 0.0
-        """Processor time that the last `sample` took."""
+        """Processor time that the last whole `sample` took."""
 
-    def sample(self, watched: Iterable[Watched]) -> None:
-        """Look at each of these."""
+    def sample(self, watched: Iterable[Watched], only: Iterable[Watched] | None = None) -> None:
+        """Look at each of these, or only at some of them."""
         began = time.thread_time()
         open_now = sum(each.open_processes for each in watched)
 
@@ -228,9 +233,10 @@ class Telemetry:
             open_now += more
             return open_now <= MAX_OPEN
 
-        for each in watched:
+        for each in watched if only is None else only:
             each.look(room)
-        self.cost_seconds = time.thread_time() - began
+        if only is None:
+            self.cost_seconds = time.thread_time() - began
 
 
 class _Process:

@@ -2,8 +2,8 @@
 
     python -m llmos.scheduler.train TRACE[.gz] … --out FOLDER [--epochs N] [--minutes N] [--seed N]
 
-FOLDER then holds hazard.npz and its card, hazard.json. Give traces whose later parts you want to measure on only with
-their earlier parts. Needs the extra `train`.
+FOLDER then holds hazard.npz and its card, hazard.json, and TensorBoard events where the extra `train` is installed. Give
+traces whose later parts you want to measure on only with their earlier parts.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmos.errors import LlmosError, Unsupported
+from llmos.errors import LlmosError
 from llmos.scheduler import generators
+from llmos.scheduler.event_file import EventFile
 from llmos.scheduler.workload import Job, read_swf
 
 _LOOKS = 12_000
@@ -24,7 +25,7 @@ _GENERATED = 3_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit status 1 with a message where a trace cannot be used or PyTorch is missing."""
+    """The command; exit status 1 with a message where a trace cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m llmos.scheduler.train", description=__doc__.splitlines()[0])
     parser.add_argument("traces", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -42,17 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(options: argparse.Namespace) -> None:
     # Threads that spin for one another come to a crawl as soon as anything else wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        import torch
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from llmos.scheduler.training.backpropagation import fit, untrained, write
+    from llmos.scheduler.training.samples import Samples, samples, without
 
-        from llmos.scheduler.training.fitting import fit, network, write
-        from llmos.scheduler.training.samples import Samples, samples, without
-    except ImportError as error:
-        raise Unsupported(f"training needs {error.name}; install it with: pip install 'llmos[train]'") from None
-
-    torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
     seed = options.seed
 
     def looked_at(jobs: Sequence[Job]) -> list[Samples]:
@@ -77,12 +71,14 @@ def _train(options: argparse.Namespace) -> None:
         for number in range(3):
             jobs = generators.draw(name, _GENERATED, 1000 * (seed + 1) + number)
             data.append(samples(jobs, share=0.25, seed=seed, forget_after=1500, weight=0.5))
-    net = network()
+    layers = untrained(seed)
     progress: dict[str, float] = {}
     options.out.mkdir(parents=True, exist_ok=True)
-    for progress in fit(net, data, epochs=options.epochs, minutes=options.minutes):
-        print(json.dumps(progress), flush=True)
-        write(net, options.out / "hazard.npz")
+    with EventFile.of_training(options.out) as events:
+        for progress in fit(layers, data, epochs=options.epochs, minutes=options.minutes, seed=seed):
+            print(json.dumps(progress), flush=True)
+            events.scalars({"loss": progress["loss"]}, int(progress["epoch"]))
+            write(layers, options.out / "hazard.npz")
     card = {
         "file": "hazard.npz",
         "sha256": hashlib.sha256((options.out / "hazard.npz").read_bytes()).hexdigest(),

@@ -91,8 +91,10 @@ class Window:
     begin: int
 
 
-def windows(jobs: Sequence[Job], count: int, *, load: float, processors: int, seed: int) -> list[Window]:
-    """Draw windows from a trace, without overlap as long as there is room.
+def windows(
+    jobs: Sequence[Job], count: int, *, load: float, processors: int, seed: int, size: int = WINDOW
+) -> list[Window]:
+    """Draw windows of `size` jobs from a trace, without overlap as long as there is room.
 
     A job that wants more processors than there are gets all there are.
 
@@ -100,7 +102,7 @@ def windows(jobs: Sequence[Job], count: int, *, load: float, processors: int, se
     """
     if len(jobs) < 2:
         raise BadInput("a window needs two jobs at least")
-    size = min(WINDOW, len(jobs))
+    size = min(size, len(jobs))
     draw = random.Random(seed)
     blocks = len(jobs) // size
     slack = len(jobs) - blocks * size

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from llmos.nlui.learning.adoption import ADAPTER, CARD, TAUGHT, adopt, new_folder
+from llmos.nlui.learning.adoption import ADAPTER, CARD, TAUGHT, adopt, generations
 from llmos.nlui.models import sha256_of
 from llmos.nlui.taught import Taught
 from nlui.training_model import write_random_adapter
@@ -11,7 +11,7 @@ from nlui.training_model import write_random_adapter
 
 def learn(state_dir: Path, base: Path, upon: Path) -> Path:
     """Put one to use that was learned upon an adapter of a model; its path."""
-    folder = new_folder(state_dir)
+    folder = generations(state_dir).new_folder()
     adapter = write_random_adapter(folder / ADAPTER, base, seed=int(folder.name))
     Taught({"JOB": {"nightly-etl": ["usual"]}}, ["usual"]).write(folder / TAUGHT)
     card = {"sha256": sha256_of(adapter), "upon": sha256_of(upon)}

@@ -16,7 +16,7 @@ import torch
 
 from llmos.errors import BadInput
 from llmos.nlui.learning import __main__ as job
-from llmos.nlui.learning.adoption import adopt, adopted, new_folder
+from llmos.nlui.learning.adoption import adopt, adopted, generations
 from llmos.nlui.learning.evaluation import dev_cases
 from llmos.nlui.models import sha256_of
 from llmos.nlui.training.batches import read_pairs
@@ -57,7 +57,7 @@ def options(base: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "feedback.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records()))
     (tmp_path / "dev.jsonl").write_text('{"lang": "en", "request": "what runs?", "plan": ["jobs state=running"]}\n')
     return argparse.Namespace(
-        state=tmp_path, out=new_folder(tmp_path), model=str(base), start=start, dev=tmp_path / "dev.jsonl"
+        state=tmp_path, out=generations(tmp_path).new_folder(), model=str(base), start=start, dev=tmp_path / "dev.jsonl"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from llmos.errors import NotFound, Unsupported
 from llmos.machine.cgroup import Cgroups
 from llmos.machine.cgroup_moves import Origins, gather, give_back, origins_as_json, origins_from_json
+from llmos.machine.identity import Identity
 from llmos.scheduler.actuators.actuator import Actuator, Change, Subject
 
 
@@ -84,6 +85,16 @@ class CpuWeight(GroupActuator):
     @classmethod
     def _of(cls, cgroups: Cgroups) -> _Lever:
         return _Lever("cpu", cgroups.weight, cgroups.set_weight, 100)
+
+    def born(self, name: str, main: Identity) -> Change | None:
+        """What moves a process that was born in its own group out of it; None where it was not. Raises NotFound."""
+        group = self._cgroups.directory(name, "cpu")
+        if self._cgroups.place(main, "cpu") != group:
+            return None
+        outside = [
+            self._cgroups.nearest(self._cgroups.directory(name, part).parent) for part in self._cgroups.parts(["cpu"])
+        ]
+        return Change(self.name, 100, 100, name, {"origins": origins_as_json({main: outside})})
 
 
 class MemoryHigh(GroupActuator):

@@ -1,1 +1,1 @@
-"""What the scheduler's trainer is made of; needs the extra `train`."""
+"""What the scheduler's trainers are made of."""
