@@ -32,13 +32,10 @@ def learn(session: Session, dev: Path | None, follow: bool) -> None:
     if not follow:
         session.show(started)
         return
-    try:
-        for line in session.client.follow_logs(started["name"]):
-            if not session.json:
-                session.show_line(line)
-    except KeyboardInterrupt:
-        session.say("it is still being learned; `llmos learn status` says how it went, `llmos learn stop` gives it up")
-        raise
+    session.follow_job(
+        started["name"],
+        "it is still being learned; `llmos learn status` says how it went, `llmos learn stop` gives it up",
+    )
     came = session.client.call("learn.status")
     session.show(came)
     if came["job"] == "failed":

@@ -40,13 +40,10 @@ def train(session: Session, follow: Follow = True) -> None:
     if not follow:
         session.show(started)
         return
-    try:
-        for line in session.client.follow_logs(started["name"]):
-            if not session.json:
-                session.show_line(line)
-    except KeyboardInterrupt:
-        session.say("it goes on; `llmos scheduler status` says how it went, `llmos stop llmos-scheduler-train` ends it")
-        raise
+    session.follow_job(
+        started["name"],
+        "it goes on; `llmos scheduler status` says how it went, `llmos stop llmos-scheduler-train` ends it",
+    )
     came = session.client.call("scheduler.status").get("learned") or {}
     session.show(came)
     if came.get("training") == "failed":

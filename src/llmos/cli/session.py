@@ -119,6 +119,16 @@ class Session:
         # Escaped, so that it can be printed in any locale and holds nothing that a terminal acts upon.
         print(json.dumps(value), flush=True)
 
+    def follow_job(self, name: str, interrupted: str) -> None:
+        """Show what a job prints until it ends; where a person interrupts that, say that the job goes on."""
+        try:
+            for line in self.client.follow_logs(name):
+                if not self.json:
+                    self.show_line(line)
+        except KeyboardInterrupt:
+            self.say(interrupted)
+            raise
+
     def show_line(self, line: str) -> None:
         """Print a line of a job's output: harmless on a terminal, as it is elsewhere."""
         print(plain(line) if self.on_terminal else line, flush=True)

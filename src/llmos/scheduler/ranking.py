@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from llmos.errors import LlmosError
 from llmos.scheduler.forecasts import Expected, Forecasts
@@ -144,14 +144,13 @@ class Ranking:
         if self.name != "learned" or self._policies is None or job is None or position not in self._submitted:
             return None
         assert self._knowledge is not None
-        learned: Learned = self._policies[0]  # type: ignore[assignment]
-        return learned.contributions(position, served, time.time(), self._knowledge.runs.of(job))
+        return self._learned_policy().contributions(position, served, time.time(), self._knowledge.runs.of(job))
 
     def _know(self) -> None:
         self._knowledge = self._learned() if self._wanted == "learned" else _Runs()
         for run in self._past():
-            if run.cpu_seconds and (run.exit is None or run.exit >= 0):  # what a signal ended has no size
-                self._knowledge.note(Job(0, run.ended_at, run.cpu_seconds, 1, str(run.uid), run.fingerprint, run.job))
+            if run.size:
+                self._knowledge.note(Job(0, run.ended_at, run.size, 1, str(run.uid), run.fingerprint, run.job))
         self._begin()
 
     def _learned(self) -> _Knowledge:
@@ -162,6 +161,11 @@ class Ranking:
         except (OSError, ValueError, ImportError, LlmosError) as error:
             self.fallen_back = f"what was learned cannot be used ({error}), so the policy is {STATIC}"
             return _Runs()
+
+    def _learned_policy(self) -> "Learned":
+        """The learned policy, in use or beside."""
+        assert self._policies is not None
+        return cast("Learned", self._policies[0 if self.name == "learned" else 1])
 
     def _begin(self) -> None:
         self._ended = 0
@@ -211,8 +215,8 @@ class Ranking:
         assert self._knowledge is not None and self._policies is not None
         sizes = sorted(self._knowledge.runs.of(job))
         if name == "learned":
-            learned: Learned = self._policies[0 if self.name == name else 1]  # type: ignore[assignment]
-            low, middle, high = (size - served for size in learned.expected(position, served, time.time()))
+            sized = self._learned_policy().expected(position, served, time.time())
+            low, middle, high = (size - served for size in sized)
             return Expected(low, middle, high, len(sizes), "network")
         longer = sizes[bisect_right(sizes, served) :]
         if not longer:

@@ -48,6 +48,11 @@ class PastRun:
     gpu_peak_bytes: int | None = None
     """The most that it used of the memory of one of them."""
 
+    @property
+    def size(self) -> float | None:
+        """Processor seconds that it takes; None where nobody saw that, or a signal ended it before."""
+        return None if self.exit is not None and self.exit < 0 else self.cpu_seconds
+
 
 _COLUMNS = "fingerprint, uid, job, ended_at, runtime, cpu_seconds, peak_bytes, io_bytes, exit, gpus, gpu_peak_bytes"
 _ADDED = ("gpus", "gpu_peak_bytes")

@@ -35,11 +35,12 @@ def replayable(run: PastRun) -> Job | None:
 
     None where its size is not known, for it was ended by a signal or nobody saw what it used.
     """
-    if not run.cpu_seconds or (run.exit is not None and run.exit < 0):
+    size = run.size
+    if not size:
         return None
-    width = max(1, round(run.cpu_seconds / run.runtime)) if run.runtime > 0 else 1
+    width = max(1, round(size / run.runtime)) if run.runtime > 0 else 1
     came = run.ended_at - run.runtime
-    return Job(0, came, run.cpu_seconds / width, width, str(run.uid), run.fingerprint, run.job)
+    return Job(0, came, size / width, width, str(run.uid), run.fingerprint, run.job)
 
 
 def sized(job: Job) -> Job:
