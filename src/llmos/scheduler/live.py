@@ -154,6 +154,8 @@ class LiveScheduler:
             await asyncio.gather(self._loop, return_exceptions=True)
             self._loop = None
         async with self._turn:
+            with suppress(LlmosError, OSError):  # nothing keeps what is known from being put back
+                await self._follow_jobs()  # what was born in a group of ours since the last look is put back as well
             await self._release("the scheduler was ended")
             await self.holds.let_all_go("the scheduler was ended")
             for each in list(self.tasks.values()):
@@ -293,12 +295,13 @@ class LiveScheduler:
             if identity is not None and key not in self.tasks and len(self.tasks) < MAX_TASKS:
                 self._position += 1
                 found = await asyncio.to_thread(self._task_of, job, identity, self._position)
+                change = await asyncio.to_thread(self._born, job, identity)
                 if job.identity == found.main:  # it may have ended meanwhile
                     self.tasks[key] = found
                     self.ranking.came(found.position, found.ranked)
-                    if (change := await asyncio.to_thread(self._born, job, identity)) is not None:
-                        await self.changes.adopt(key, self._subject(found), change)
+                    if change is not None:
                         self._adopted = True
+                        await self.changes.adopt(key, self._subject(found), change)
         if self._settings.scope != "jobs" and self._busy:
             await self._follow_processes()
 
